@@ -1,0 +1,113 @@
+package ratify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types of Docker's manifests, which registries hold beside OCI's.
+const (
+	MediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
+// IsManifest tells whether the media type is one of an image manifest or an index, which are read from a registry's
+// manifests and not from its blobs.
+func IsManifest(mediaType string) bool {
+	switch mediaType {
+	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, MediaTypeDockerManifest, MediaTypeDockerManifestList,
+		"application/vnd.oci.artifact.manifest.v1+json":
+		return true
+	}
+	return false
+}
+
+// DescribeManifest computes the descriptor of a manifest or index from its bytes, and is for stores: algorithm is the
+// digest algorithm asked for, or "" for sha256; claimed is the media type that a transport gave, used only where the
+// manifest has none of its own. What is no manifest, or could be read as two kinds, is SUBJECT_INVALID.
+func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (ocispec.Descriptor, error) {
+	var m struct {
+		MediaType    string              `json:"mediaType"`
+		ArtifactType string              `json:"artifactType"`
+		Config       *ocispec.Descriptor `json:"config"`
+		Layers       json.RawMessage     `json:"layers"`
+		Manifests    json.RawMessage     `json:"manifests"`
+		FSLayers     json.RawMessage     `json:"fsLayers"`
+	}
+	invalid := func(format string, args ...any) (ocispec.Descriptor, error) {
+		return ocispec.Descriptor{}, &Error{Code: SubjectInvalid, Message: "the manifest is malformed: " + fmt.Sprintf(format, args...)}
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return invalid("%s", Truncate(err.Error()))
+	}
+	if m.FSLayers != nil || (m.Layers != nil || m.Config != nil) && m.Manifests != nil {
+		return invalid("it could be read as more than one kind")
+	}
+	mediaType := m.MediaType
+	if mediaType == "" {
+		mediaType = claimed
+	}
+	isIndex := mediaType == ocispec.MediaTypeImageIndex || mediaType == MediaTypeDockerManifestList
+	switch {
+	case !IsManifest(mediaType):
+		return invalid("its media type %s is none of an image or an index", Quote(mediaType))
+	case isIndex && (m.Layers != nil || m.Config != nil), !isIndex && m.Manifests != nil:
+		return invalid("its media type %s disagrees with what it holds", Quote(mediaType))
+	}
+	if algorithm == "" {
+		algorithm = digest.SHA256
+	}
+	if !algorithm.Available() {
+		return invalid("unknown digest algorithm %s", Quote(algorithm.String()))
+	}
+	return ocispec.Descriptor{MediaType: mediaType, ArtifactType: m.ArtifactType, Digest: algorithm.FromBytes(data), Size: int64(len(data))}, nil
+}
+
+// ReadEvidence reads the manifest of a piece of evidence, and is the only place that checks that it belongs to the
+// subject: its subject field names the subject's digest and size, its artifact type is the one given (also by the
+// config's media type, as artifacts older than OCI 1.1 have it), and it has as many layers as asked for, each with a sane
+// descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID.
+func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispec.Descriptor, artifactType string, layers int) (*ocispec.Manifest, error) {
+	if evidence.MediaType != ocispec.MediaTypeImageManifest {
+		return nil, invalidEvidence("its media type is %s", Quote(evidence.MediaType))
+	}
+	data, err := repo.Fetch(ctx, evidence)
+	if err != nil {
+		return nil, err
+	}
+	var m struct {
+		ocispec.Manifest
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, invalidEvidence("%s", Truncate(err.Error()))
+	}
+	switch {
+	case m.Manifests != nil:
+		return nil, invalidEvidence("its manifest could be read as more than one kind")
+	case m.MediaType != "" && m.MediaType != evidence.MediaType:
+		return nil, invalidEvidence("its manifest says the media type %s", Quote(m.MediaType))
+	case m.Subject == nil:
+		return nil, &Error{Code: SubjectMismatch, Message: "the evidence names no subject"}
+	case m.Subject.Digest != subject.Digest || m.Subject.Size != subject.Size:
+		return nil, &Error{Code: SubjectMismatch, Message: "the evidence is for another artifact, " + Quote(m.Subject.Digest.String())}
+	case m.ArtifactType != artifactType && m.Config.MediaType != artifactType:
+		return nil, invalidEvidence("its artifact type is %s", Quote(m.ArtifactType))
+	case len(m.Layers) != layers:
+		return nil, invalidEvidence("it has %d layers instead of %d", len(m.Layers), layers)
+	}
+	for _, layer := range m.Layers {
+		if layer.Size < 0 || layer.Digest.Validate() != nil {
+			return nil, invalidEvidence("a layer's descriptor is malformed")
+		}
+	}
+	return &m.Manifest, nil
+}
+
+func invalidEvidence(format string, args ...any) *Error {
+	return &Error{Code: EvidenceInvalid, Message: "the evidence is malformed: " + fmt.Sprintf(format, args...)}
+}

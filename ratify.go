@@ -1,0 +1,93 @@
+// Package ratify decides whether an image may run: whether somebody the operator trusts vouches for it.
+//
+// It holds the vocabulary (Subject, Store, Repository, Verifier, Result, Report, Policy, Error) and the pipeline
+// (Engine): resolve a reference to a digest, list its referrers, let verifiers examine them, decide by policy.
+// It reads nothing from a network or a disk by itself: stores do (store/oras, store/ocilayout), and what one kind of
+// evidence means is known by its verifier (verifier/notation). Protocols are on top of it (provider, cmd/ratify).
+//
+// Three outcomes are kept apart all the way: verified; refused (all that the policy needs was read, and it is not good
+// enough); could not tell (something needed could not be read). Begin at Engine.Verify.
+package ratify
+
+import (
+	"context"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A Store is where subjects and their evidence are read: a registry client, an OCI layout on disk.
+type Store interface {
+	// Open returns the repository of the subject, and the one in which its evidence is: the same one unless the store
+	// is configured otherwise. It does no I/O that a context deadline does not bound. Errors are *Error where the user
+	// can do something about them.
+	Open(ctx context.Context, s Subject) (subject, evidence Repository, err error)
+}
+
+// A Repository is one repository and nothing else, so that a verifier cannot read from elsewhere.
+// Every read is bounded, and checked against its descriptor before a byte of it is returned.
+// Implementations are safe for concurrent use. Errors are *Error; see Code for which are definitive.
+type Repository interface {
+	// Name is the canonical name under which the subject is verified: host/path, no tag, no digest. Trust policies
+	// are chosen by it.
+	Name() string
+	// Resolve reads the manifest behind a tag or a digest and computes digest, size and media type from its bytes.
+	// What a header says is never evidence. A manifest that is not there is SUBJECT_NOT_FOUND.
+	Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error)
+	// Referrers lists the artifacts whose subject is the given one, at most MaxReferrers of them, whatever
+	// their artifact type, in the order in which the store gives them. Nothing attached is an empty list, no error.
+	// The descriptors are claims: ReadEvidence checks them.
+	Referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error)
+	// Fetch reads a manifest or a blob whole. Its size, digest and, for manifests, media type are those of desc,
+	// or there is an error. A desc.Size beyond the bound of its kind (MaxManifestBytes, MaxDocumentBytes), negative, or
+	// a digest of an unknown algorithm is refused before anything is asked.
+	Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
+}
+
+// A Verifier checks one kind of evidence. It is immutable and safe for concurrent use.
+type Verifier interface {
+	// Match tells, by the descriptor alone, whether the evidence is of the kind that this verifier examines.
+	Match(evidence ocispec.Descriptor) bool
+	// Verify examines one piece of evidence for the subject; repo.Name() is the name the subject is verified under.
+	// A Result means that it looked. An error means that it could not look, unless it is an *Error with a
+	// definitive code, which the engine takes as a refusal with that code.
+	Verify(ctx context.Context, subject, evidence ocispec.Descriptor, repo Repository) (Result, error)
+}
+
+// A Finder is a Verifier whose evidence is not only among the referrers (signatures kept under a tag, say).
+type Finder interface {
+	Find(ctx context.Context, subject ocispec.Descriptor, repo Repository) ([]ocispec.Descriptor, error)
+}
+
+// A Skipper is a Verifier that may ask for nothing at all for some subjects (Notary Project's level skip).
+// The engine then takes it as passed, with the code SKIPPED, and reads nothing for it.
+type Skipper interface {
+	Skip(s Subject) bool
+}
+
+// An AbsenceJudge is a Verifier that says itself what it means that no evidence of its kind is there
+// (Notary Project's level audit enforces integrity only if a signature is present). Without it, absence is a refusal.
+type AbsenceJudge interface {
+	// Absent returns the result for a subject without evidence, and whether it has anything to say.
+	Absent(s Subject) (Result, bool)
+}
+
+// A Result is what a verifier found in one piece of evidence. The zero value is a refusal.
+type Result struct {
+	Passed bool
+	// Code is the reason of a refusal; where it is empty the engine says SIGNATURE_INVALID. Ignored where Passed.
+	Code Code
+	// Message says what was found, for the user; empty means the code's own. Text from outside in it must have gone
+	// through Quote.
+	Message string
+	// Remedy says what to do; empty means the code's own.
+	Remedy string
+	// NotAfter is the earliest instant at which the same evidence could no longer verify: the end of a certificate that
+	// no timestamp outlives, or of the signature. Zero: no end in sight. Ignored where not Passed.
+	NotAfter time.Time
+	// FreshUntil is until when this result may be kept: the end of the CRL or OCSP answer that it rests on.
+	// Zero: no such answer. It bounds our own cache and nothing else.
+	FreshUntil time.Time
+	// Extensions are facts for the reader of the report; text from outside in them must have gone through Truncate.
+	Extensions map[string]any
+}
