@@ -1,0 +1,210 @@
+// Package config is the shape of the configuration file, and its strict decoding: the same file serves the server,
+// the command and the chart. It knows nothing of stores and verifiers: their settings are kept as they were written
+// and decoded, once, into the Config of whoever they belong to (Settings.Decode). Begin at Parse.
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ratify-provider/ratify"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+)
+
+// A File is one configuration.
+type File struct {
+	// Stores are where subjects and evidence are read; which one serves a subject is chosen by scope.
+	Stores []Module `json:"stores"`
+	// Verifiers are what policies can ask for.
+	Verifiers []Module `json:"verifiers"`
+	// Policies say which verifiers must pass for which repositories. What no policy names is refused.
+	Policies []ratify.Policy `json:"policies"`
+	// Cache bounds what is kept of the verdicts.
+	Cache Cache `json:"cache"`
+	// Mutation says how a tag is pinned.
+	Mutation Mutation `json:"mutation"`
+	// GatekeeperCacheTTL is Gatekeeper's own external-data-provider-response-cache-ttl: a verdict that ends sooner than
+	// that is looked at again before it is answered. Default 30s.
+	GatekeeperCacheTTL Duration `json:"gatekeeperCacheTTL"`
+	// Concurrency is how many images are verified at the same time; what comes beyond waits. Default 64.
+	Concurrency int `json:"concurrency"`
+}
+
+// A Module is a store or a verifier.
+type Module struct {
+	// Name is how policies and reports call it.
+	Name string `json:"name"`
+	// Type chooses the implementation.
+	Type string `json:"type"`
+	// Scopes are for stores alone: the repositories that the store serves.
+	Scopes []string `json:"scopes"`
+	// Settings belong to the implementation.
+	Settings Settings `json:"settings"`
+}
+
+// Cache bounds the result cache. An entry also ends with the certificate, signature or revocation answer it rests on.
+type Cache struct {
+	// TTL is how long a verified image stays so unasked. Default 10m.
+	TTL Duration `json:"ttl"`
+	// RefusalTTL is how long a refusal is kept: short, for a signature may be pushed any moment. Default 10s.
+	RefusalTTL Duration `json:"refusalTTL"`
+	// TagTTL is how long a tag is taken to mean the same digest. Default 5s.
+	TagTTL Duration `json:"tagTTL"`
+	// MaxEntries bounds the number of verdicts and of tags, each. Default 20000.
+	MaxEntries int `json:"maxEntries"`
+	// MaxBytes bounds the bytes of the reports kept. Default 64Mi.
+	MaxBytes Bytes `json:"maxBytes"`
+}
+
+// Mutation says how a reference is pinned.
+type Mutation struct {
+	// Reference is tagAndDigest (repository:tag@digest, the default) or digest (repository@digest).
+	Reference MutationReference `json:"reference"`
+}
+
+// MutationReference is a form of pinned references.
+type MutationReference string
+
+// The forms of a pinned reference.
+const (
+	TagAndDigest MutationReference = "tagAndDigest"
+	DigestOnly   MutationReference = "digest"
+)
+
+// Duration is written as Go writes durations: 30s, 10m.
+type Duration time.Duration
+
+// UnmarshalJSON takes a string such as 30s; a bare number is refused, for its unit would be a guess.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("expected a duration such as 30s, got %s", ratify.Truncate(string(data)))
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v <= 0 {
+		return fmt.Errorf("expected a positive duration such as 30s, got %s", ratify.Quote(s))
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalJSON writes it as it is read.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// Bytes is written as a Kubernetes quantity: 67108864, 64Mi.
+type Bytes int64
+
+// UnmarshalJSON takes a number or a quantity.
+func (b *Bytes) UnmarshalJSON(data []byte) error {
+	q, err := resource.ParseQuantity(strings.Trim(string(data), `"`))
+	if err != nil || q.Sign() <= 0 {
+		return fmt.Errorf("expected a positive quantity of bytes such as 64Mi, got %s", ratify.Truncate(string(data)))
+	}
+	*b = Bytes(q.Value())
+	return nil
+}
+
+// Parse decodes a configuration in YAML or JSON, strictly: an unknown, misspelt or repeated field, a value of another
+// type, and a value out of its range are errors, all of them told at once, each with its place. Defaults are filled in.
+// The settings of stores and verifiers are left as they are; see Settings.Decode.
+func Parse(data []byte) (*File, error) {
+	if strings.TrimSpace(string(data)) == "" {
+		return nil, errors.New("the configuration is empty")
+	}
+	asJSON, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	f := &File{}
+	if err := decode("", asJSON, f); err != nil {
+		return nil, err
+	}
+	f.defaults()
+	return f, f.validate()
+}
+
+func (f *File) defaults() {
+	f.GatekeeperCacheTTL = or(f.GatekeeperCacheTTL, Duration(30*time.Second))
+	f.Concurrency = or(f.Concurrency, 64)
+	f.Cache.TTL = or(f.Cache.TTL, Duration(10*time.Minute))
+	f.Cache.RefusalTTL = or(f.Cache.RefusalTTL, Duration(10*time.Second))
+	f.Cache.TagTTL = or(f.Cache.TagTTL, Duration(5*time.Second))
+	f.Cache.MaxEntries = or(f.Cache.MaxEntries, 20000)
+	f.Cache.MaxBytes = or(f.Cache.MaxBytes, 64<<20)
+	f.Mutation.Reference = or(f.Mutation.Reference, TagAndDigest)
+}
+
+func or[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+func (f *File) validate() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(f.Stores) == 0 {
+		fail("stores: there is none, so no image could be read")
+	}
+	for i, m := range f.Verifiers {
+		if m.Scopes != nil {
+			fail("verifiers[%d] %q: scopes have no effect here; they belong to policies and stores", i, m.Name)
+		}
+	}
+	if f.Concurrency < 0 {
+		fail("concurrency: expected a positive number, got %d", f.Concurrency)
+	}
+	if f.Cache.MaxEntries < 0 {
+		fail("cache: maxEntries: expected a positive number, got %d", f.Cache.MaxEntries)
+	}
+	if f.Mutation.Reference != TagAndDigest && f.Mutation.Reference != DigestOnly {
+		fail("mutation: reference: expected %q or %q, got %q", TagAndDigest, DigestOnly, f.Mutation.Reference)
+	}
+	return errors.Join(errs...)
+}
+
+// Settings are a module's own, as they were written.
+type Settings struct {
+	raw   json.RawMessage
+	place string
+}
+
+// NewSettings makes settings from a value, for those who have no file. It panics on what JSON cannot hold.
+func NewSettings(place string, value any) Settings {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return Settings{raw: raw, place: place}
+}
+
+// UnmarshalJSON keeps the settings as they are.
+func (s *Settings) UnmarshalJSON(data []byte) error {
+	s.raw = append(json.RawMessage(nil), data...)
+	return nil
+}
+
+// MarshalJSON gives them back.
+func (s Settings) MarshalJSON() ([]byte, error) {
+	if s.raw == nil {
+		return []byte("{}"), nil
+	}
+	return s.raw, nil
+}
+
+// Decode decodes the settings strictly into the Config of whoever they belong to: a pointer to a struct.
+func (s Settings) Decode(into any) error {
+	if s.raw == nil {
+		return nil
+	}
+	return decode(s.place, s.raw, into)
+}
+
+// Place is where the settings stand in the file: verifiers[0] "notation".
+func (s Settings) Place() string { return s.place }
