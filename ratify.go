@@ -34,8 +34,9 @@ type Repository interface {
 	// Resolve reads the manifest behind a tag or a digest and computes digest, size and media type from its bytes.
 	// What a header says is never evidence. A manifest that is not there is SUBJECT_NOT_FOUND.
 	Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error)
-	// Referrers lists the artifacts whose subject is the given one, at most MaxReferrers of them, whatever
-	// their artifact type, in the order in which the store gives them. Nothing attached is an empty list, no error.
+	// Referrers lists the artifacts whose subject is the given one, whatever their artifact type, in the order in which
+	// the store gives them; of subject only the digest is needed. Nothing attached is an empty list, no error. Where
+	// there are more than MaxReferrers, or more pages than are read, what was read comes with the error LIMIT_EXCEEDED.
 	// The descriptors are claims: ReadEvidence checks them.
 	Referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error)
 	// Fetch reads a manifest or a blob whole. Its size, digest and, for manifests, media type are those of desc,

@@ -49,3 +49,9 @@ type VerifierReport struct {
 	Remedy       string         `json:"remedy,omitempty"`
 	Extensions   map[string]any `json:"extensions,omitempty"`
 }
+
+// Fail makes the report say that the subject is not verified, and why.
+func (r *Report) Fail(problem *Error) {
+	r.IsSuccess, r.Succeeded, r.NotAfter = false, false, 0
+	r.Code, r.Message, r.Remedy = problem.Code, "verification failed: "+problem.UserMessage(), problem.UserRemedy()
+}

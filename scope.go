@@ -1,0 +1,154 @@
+package ratify
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A scope names a set of repositories:
+//
+//	host/repo      this repository
+//	host/path/*    every repository below host/path, by whole components
+//	host/*         every repository of the host
+//	*.domain/*     every repository of every host below the domain
+//	*              everything
+//
+// The most specific scope that holds a repository wins, in the order of this list and, within a line, the longer one.
+type scope struct {
+	text   string
+	kind   scopeKind
+	prefix string // what the name, or for subdomains the host, must be, begin with, or end with
+}
+
+type scopeKind int
+
+const (
+	scopeAll scopeKind = iota
+	scopeDomain
+	scopeBelow
+	scopeExact
+)
+
+// parseScope accepts the forms above, in their canonical spelling, and nothing else.
+func parseScope(text string) (scope, error) {
+	if text == "*" {
+		return scope{text: text}, nil
+	}
+	if domain, ok := strings.CutPrefix(text, "*."); ok {
+		domain, rest, _ := strings.Cut(domain, "/")
+		if rest != "*" {
+			return scope{}, fmt.Errorf("scope %s: after a *.domain only /* may follow", Quote(text))
+		}
+		if err := canonicalScope(domain + "/any"); err != nil {
+			return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
+		}
+		return scope{text, scopeDomain, "." + domain}, nil
+	}
+	if below, ok := strings.CutSuffix(text, "/*"); ok {
+		name := below
+		if !strings.Contains(name, "/") {
+			name += "/any"
+		}
+		if err := canonicalScope(name); err != nil {
+			return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
+		}
+		return scope{text, scopeBelow, below + "/"}, nil
+	}
+	if err := canonicalScope(text); err != nil {
+		return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
+	}
+	return scope{text, scopeExact, text}, nil
+}
+
+// canonicalScope makes sure that a scope is spelled as the names it is compared with, or it would hold nothing.
+func canonicalScope(name string) error {
+	if strings.Contains(name, "*") {
+		return fmt.Errorf("a * may only stand for the whole, as the first label of a host (*.example.com/*), or as the last component (host/path/*)")
+	}
+	s, err := ParseKey(name)
+	switch {
+	case err != nil, s.Tag != "latest", s.Digest != "", strings.HasSuffix(name, ":latest"):
+		return fmt.Errorf("expected host/repository, without tag and digest")
+	case s.Repository != name:
+		return fmt.Errorf("expected the canonical name, %s", Quote(s.Repository))
+	}
+	return nil
+}
+
+func (s scope) holds(repository string) bool {
+	switch s.kind {
+	case scopeExact:
+		return repository == s.prefix
+	case scopeBelow:
+		return strings.HasPrefix(repository, s.prefix)
+	case scopeDomain:
+		host, _, _ := strings.Cut(repository, "/")
+		return strings.HasSuffix(host, s.prefix)
+	default:
+		return true
+	}
+}
+
+func (s scope) moreSpecificThan(other scope) bool {
+	if s.kind != other.kind {
+		return s.kind > other.kind
+	}
+	return len(s.prefix) > len(other.prefix)
+}
+
+// scopeTable finds what belongs to the most specific scope. Exact names are found at once, patterns by going through
+// them: there are tens of these, most specific first.
+type scopeTable[T any] struct {
+	exact    map[string]T
+	patterns []scoped[T]
+	owners   map[string]string // scope to who has it
+}
+
+type scoped[T any] struct {
+	scope scope
+	value T
+}
+
+// add enters a value under each of its scopes. owner is for the error that two of one scope are.
+func (t *scopeTable[T]) add(owner string, scopes []string, value T) (errs []error) {
+	if t.exact == nil {
+		t.exact, t.owners = map[string]T{}, map[string]string{}
+	}
+	if len(scopes) == 0 {
+		return []error{fmt.Errorf("%s: scopes: there is none, so it would never be used", owner)}
+	}
+	for _, text := range scopes {
+		s, err := parseScope(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", owner, err))
+			continue
+		}
+		if first, taken := t.owners[text]; taken {
+			errs = append(errs, fmt.Errorf("%s: scope %s is already the scope of %s; which of them wins must not be left to chance", owner, Quote(text), first))
+			continue
+		}
+		t.owners[text] = owner
+		if s.kind == scopeExact {
+			t.exact[s.prefix] = value
+			continue
+		}
+		at := 0
+		for at < len(t.patterns) && !s.moreSpecificThan(t.patterns[at].scope) {
+			at++
+		}
+		t.patterns = append(t.patterns[:at], append([]scoped[T]{{s, value}}, t.patterns[at:]...)...)
+	}
+	return errs
+}
+
+func (t *scopeTable[T]) find(repository string) (value T, ok bool) {
+	if value, ok = t.exact[repository]; ok {
+		return value, true
+	}
+	for _, p := range t.patterns {
+		if p.scope.holds(repository) {
+			return p.value, true
+		}
+	}
+	return value, false
+}
