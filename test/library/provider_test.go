@@ -1,0 +1,134 @@
+package library
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
+	"github.com/ratify-provider/ratify/test/engine"
+)
+
+// A fakeProvider answers what a test tells it, over TLS 1.3 to whoever shows Gatekeeper's client certificate.
+type fakeProvider struct {
+	server *httptest.Server
+	ca     *engine.Authority
+	// clientCert and clientKey are what Gatekeeper shows.
+	clientCert, clientKey string
+
+	mu       sync.Mutex
+	answer   func(keys []string) (status int, body string)
+	requests [][]string
+}
+
+func newFakeProvider(t *testing.T) *fakeProvider {
+	t.Helper()
+	p := &fakeProvider{}
+	servers, clients := newAuthority(t, "provider-ca"), newAuthority(t, "gatekeeper-ca")
+	p.ca = servers
+	p.clientCert, p.clientKey = issue(t, clients, engine.ClientName)
+	cert, key := issue(t, servers, "ratify.gatekeeper-system.svc")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.server = httptest.NewUnstartedServer(p)
+	// Refused handshakes are part of the suite, not of its output.
+	p.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	p.server.TLS = &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{pair},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    clients.Pool(),
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return state.PeerCertificates[0].VerifyHostname(engine.ClientName)
+		},
+	}
+	p.server.StartTLS()
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func newAuthority(t *testing.T, name string) *engine.Authority {
+	t.Helper()
+	authority, err := engine.NewAuthority(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority
+}
+
+func issue(t *testing.T, authority *engine.Authority, name string) (cert, key string) {
+	t.Helper()
+	cert, key, err := authority.Issue(t.TempDir(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+func (p *fakeProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var request externaldata.ProviderRequest
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil || r.Method != http.MethodPost {
+		http.Error(w, "not a ProviderRequest", http.StatusBadRequest)
+		return
+	}
+	p.mu.Lock()
+	p.requests = append(p.requests, request.Request.Keys)
+	answer := p.answer
+	p.mu.Unlock()
+	status, body := answer(request.Request.Keys)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
+}
+
+// answers sets what is answered from now on, and forgets the requests so far.
+func (p *fakeProvider) answers(answer func(keys []string) (int, string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer, p.requests = answer, nil
+}
+
+// says answers the same to every request.
+func (p *fakeProvider) says(status int, body string) {
+	body = withInstants(body)
+	p.answers(func([]string) (int, string) { return status, body })
+}
+
+// proves answers each key with a proof.
+func (p *fakeProvider) proves() {
+	p.answers(func(keys []string) (int, string) {
+		items := make([]any, len(keys))
+		for i, key := range keys {
+			items[i] = item(key, proof(key))
+		}
+		return http.StatusOK, withInstants(body(items...))
+	})
+}
+
+// asked returns the keys of each request since the last answers.
+func (p *fakeProvider) asked() [][]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.requests
+}
+
+// provider is the Provider object for it, named as the library names it.
+func (p *fakeProvider) provider() engine.Provider {
+	return engine.Provider{Name: "ratify-provider", URL: p.server.URL + "/ratify/gatekeeper/v1/verify", CAPEM: p.ca.PEM(), TimeoutSeconds: 5}
+}
+
+func withInstants(body string) string {
+	now := time.Now().Unix()
+	body = strings.ReplaceAll(body, `"`+future+`"`, strconv.FormatInt(now+3600, 10))
+	return strings.ReplaceAll(body, `"`+past+`"`, strconv.FormatInt(now-3600, 10))
+}
