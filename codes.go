@@ -12,6 +12,7 @@ type Code string
 const (
 	Verified    Code = "VERIFIED"
 	Skipped     Code = "SKIPPED"
+	Pinned      Code = "PINNED"
 	NotExamined Code = "NOT_EXAMINED"
 
 	NoReferrers          Code = "NO_REFERRERS"
@@ -71,6 +72,7 @@ type CodeInfo struct {
 var codeTable = []CodeInfo{
 	{Verified, OutcomeVerified, "verification succeeded", "The evidence that the policy asks for is there and good.", "nothing to do"},
 	{Skipped, OutcomeVerified, "the policy asks for no verification here", "The trust policy statement that applies has the level skip.", "nothing to do"},
+	{Pinned, OutcomeNote, "the reference was pinned to its digest", "Mutation resolved the tag, or the reference has a digest already. It says nothing about signatures.", "nothing to do"},
 	{NotExamined, OutcomeNote, "not examined, the decision did not need it", "The policy was decided by other evidence first.", "run ratify inspect to examine all evidence"},
 
 	{NoReferrers, OutcomeRefused, "no referrers found for this artifact", "Nothing is attached to the image in its registry: it was never signed, or signed under another digest, or the signature was not copied with it.", "sign this digest, and copy signatures along with images (oras cp -r)"},

@@ -47,6 +47,24 @@ func (e *Engine) VerifyResolved(ctx context.Context, s Subject, desc ocispec.Des
 	return e.run(ctx, s.At(desc.Digest), &desc)
 }
 
+// Preliminary decides about the subject without reading anything, where that is possible: no policy applies, or the one
+// that does asks for nothing. Otherwise it returns false.
+func (e *Engine) Preliminary(s Subject) (*Report, bool) {
+	report := e.NewReport(s)
+	x, err := e.begin(s, report)
+	if err != nil {
+		report.Fail(AsError(err))
+		return report, true
+	}
+	if !x.decided() {
+		return nil, false
+	}
+	if err := x.decide(); err != nil {
+		report.Fail(AsError(err))
+	}
+	return report, true
+}
+
 func (e *Engine) run(ctx context.Context, s Subject, known *ocispec.Descriptor) (*Report, error) {
 	report := e.NewReport(s)
 	err := e.verify(ctx, s, known, report)
@@ -73,12 +91,10 @@ func (e *Engine) NewReport(s Subject) *Report {
 // verify fills the report with a decision. An error whose code is definitive is one, too.
 func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descriptor, report *Report) (err error) {
 	defer e.contain(report.TraceID, &err)
-	policy, ok := e.policies.find(s.Repository)
-	if !ok {
-		return &Error{Code: NoPolicy, Message: "no policy applies to " + Quote(s.Repository)}
+	x, err := e.begin(s, report)
+	if err != nil {
+		return err
 	}
-	report.Policy = policy.Name
-	x := newExamination(e, policy, s, report)
 	if x.decided() {
 		return x.decide()
 	}
@@ -96,6 +112,17 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 	}
 	x.examine(ctx, found, named{evidenceRepo, subjectRepo.Name()})
 	return x.decide()
+}
+
+// begin finds the policy and asks its verifiers whether they want anything here at all.
+func (e *Engine) begin(s Subject, report *Report) (x *examination, err error) {
+	defer e.contain(report.TraceID, &err)
+	policy, ok := e.policies.find(s.Repository)
+	if !ok {
+		return nil, &Error{Code: NoPolicy, Message: "no policy applies to " + Quote(s.Repository)}
+	}
+	report.Policy = policy.Name
+	return newExamination(e, policy, s, report), nil
 }
 
 func (e *Engine) open(ctx context.Context, s Subject) (subject, evidence Repository, err error) {

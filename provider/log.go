@@ -1,0 +1,77 @@
+package provider
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/ratify-provider/ratify"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// record writes one log record for each key, the whole report in it, and counts the verdict.
+func (p *Provider) record(operation, requestID string, answers []answer, took time.Duration) {
+	for _, a := range answers {
+		report, verifiers := a.report, json.RawMessage(nil)
+		if a.verdict != nil {
+			report, verifiers = &a.verdict.report, a.verdict.verifiers
+		}
+		if report == nil {
+			report = &ratify.Report{Version: ratify.ReportVersion}
+			report.Fail(a.problem)
+		}
+		p.options.Metrics.verdicts.WithLabelValues(operation, string(report.Code)).Inc()
+		level := zap.InfoLevel
+		if !report.IsSuccess {
+			level = zap.WarnLevel
+		}
+		entry := p.options.Log.Check(level, operation)
+		if entry == nil {
+			continue
+		}
+		fields := []zap.Field{
+			zap.Inline(loggedReport{report, verifiers, ratify.Truncate(a.key)}),
+			zap.Bool("cached", a.cached), zap.String("requestID", requestID), zap.Duration("took", took),
+		}
+		if a.problem != nil && a.problem.Err != nil {
+			fields = append(fields, zap.NamedError("cause", a.problem.Err))
+		}
+		entry.Write(fields...)
+	}
+}
+
+// loggedReport writes a report's fields at the top of a record, as readers of these logs look for them.
+type loggedReport struct {
+	*ratify.Report
+	verifiers json.RawMessage
+	key       string
+}
+
+// MarshalLogObject writes the fields in the order of the report's JSON.
+func (r loggedReport) MarshalLogObject(e zapcore.ObjectEncoder) error {
+	e.AddString("version", r.Version)
+	e.AddString("key", r.key)
+	e.AddString("subject", r.Subject)
+	if r.Digest != "" {
+		e.AddString("digest", r.Digest.String())
+	}
+	e.AddBool("isSuccess", r.IsSuccess)
+	e.AddBool("succeeded", r.Succeeded)
+	e.AddString("code", string(r.Code))
+	if r.Policy != "" {
+		e.AddString("policy", r.Policy)
+	}
+	if r.NotAfter != 0 {
+		e.AddInt64("notAfter", r.NotAfter)
+	}
+	e.AddString("message", r.Message)
+	if r.Remedy != "" {
+		e.AddString("remedy", r.Remedy)
+	}
+	e.AddTime("timestamp", r.Timestamp)
+	e.AddString("traceID", r.TraceID)
+	if r.verifiers == nil {
+		return nil
+	}
+	return e.AddReflected("verifierReports", r.verifiers)
+}

@@ -1,0 +1,81 @@
+package provider
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics are what the process counts. No label ever holds text from outside.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	requests          *prometheus.CounterVec
+	latency           *prometheus.HistogramVec
+	verdicts          *prometheus.CounterVec
+	cacheLookups      *prometheus.CounterVec
+	unknownFields     prometheus.Counter
+	flights           prometheus.Gauge
+	registryRequests  *prometheus.CounterVec
+	reloads           *prometheus.CounterVec
+	configLoaded      prometheus.Gauge
+	certificateExpiry *prometheus.GaugeVec
+	panics            prometheus.Counter
+}
+
+// NewMetrics registers all metrics, those of the Go runtime and the process too, in a registry of their own.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		Registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_requests_total",
+			Help: "Requests by Gatekeeper, by operation and result: ok, system_error, bad_request."}, []string{"operation", "result"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ratify_request_duration_seconds",
+			Help:    "Time from a request to its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 1.8, 2.5, 4}}, []string{"operation"}),
+		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_verdicts_total",
+			Help: "Images answered for, by operation and code."}, []string{"operation", "code"}),
+		cacheLookups: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_cache_lookups_total",
+			Help: "Lookups in the result cache (verdict) and the tag cache (tag), by result: hit, miss."}, []string{"cache", "result"}),
+		unknownFields: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_request_unknown_fields_total",
+			Help: "Fields of requests that this version does not know: Gatekeeper may be newer."}),
+		flights: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ratify_work_in_progress",
+			Help: "Verifications and tag lookups under way or waiting, also after their deadline."}),
+		registryRequests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_registry_requests_total",
+			Help: "Requests to registries, by configured host pattern and HTTP status (0: no answer)."}, []string{"registry", "status"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_reloads_total",
+			Help: "Reloads, by what (configuration, tls) and result: success, failure."}, []string{"what", "result"}),
+		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ratify_configuration_loaded_timestamp_seconds",
+			Help: "When the configuration that is in force was loaded."}),
+		certificateExpiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ratify_certificate_expiry_timestamp_seconds",
+			Help: "When the earliest certificate of its kind ends: serving, client_ca."}, []string{"certificate"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_panics_total",
+			Help: "Panics that were contained: each is a defect."}),
+	}
+	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.cacheLookups, m.unknownFields, m.flights,
+		m.registryRequests, m.reloads, m.configLoaded, m.certificateExpiry, m.panics,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// RegistryRequest counts a request to a registry; host is the configured pattern, never a host from outside.
+func (m *Metrics) RegistryRequest(host string, status int) {
+	m.registryRequests.WithLabelValues(host, strconv.Itoa(status)).Inc()
+}
+
+// Reload counts a reload of what: configuration or tls.
+func (m *Metrics) Reload(what string, err error) {
+	result := "success"
+	if err != nil {
+		result = "failure"
+	}
+	m.reloads.WithLabelValues(what, result).Inc()
+}
+
+// Panic counts a panic that was contained.
+func (m *Metrics) Panic() { m.panics.Inc() }
+
+func (m *Metrics) expiry(certificate string, end time.Time) {
+	m.certificateExpiry.WithLabelValues(certificate).Set(float64(end.Unix()))
+}

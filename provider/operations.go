@@ -1,0 +1,107 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
+	"go.uber.org/zap"
+)
+
+// each answers all keys at the same time. A panic in one is that one's problem.
+func (p *Provider) each(ctx context.Context, keys []string, one func(context.Context, string) answer) []answer {
+	answers := make([]answer, len(keys))
+	var wait sync.WaitGroup
+	for i, key := range keys {
+		wait.Go(func() {
+			defer func() {
+				if value := recover(); value != nil {
+					p.options.Metrics.panics.Inc()
+					p.options.Log.Error("panic in a key", zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+					answers[i] = answer{key: key, problem: &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("panic: %v", value)}}
+				}
+			}()
+			answers[i] = one(ctx, key)
+			answers[i].key = key
+		})
+	}
+	wait.Wait()
+	return answers
+}
+
+// verify answers each key with the report about its image.
+func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []answer {
+	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
+		s, err := ratify.ParseKey(key)
+		if err != nil {
+			// What cannot be parsed is shown as it was spelled.
+			v, err := g.refusal(ratify.Subject{Repository: ratify.Truncate(key)}, err)
+			return verdictAnswer(key, v, err)
+		}
+		v, cached, err := g.verify(ctx, s)
+		a := verdictAnswer(key, v, err)
+		a.cached = cached
+		if a.verdict == nil {
+			a.report = g.engine.NewReport(s)
+			a.report.Fail(a.problem)
+		}
+		return a
+	})
+}
+
+func verdictAnswer(key string, v *verdict, err error) answer {
+	if err != nil {
+		return answer{verdict: v, problem: ratify.AsError(err)}
+	}
+	return answer{verdict: v, value: v.value(key)}
+}
+
+// mutate answers each key with the reference as it was spelled, pinned to its digest. A value becomes the image, so
+// whatever is not resolved has none.
+func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []answer {
+	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
+		s, err := ratify.ParseKey(key)
+		if err == nil && s.Digest != "" {
+			return answer{value: key, report: mutationReport(g, s, nil)}
+		}
+		if err == nil {
+			desc, resolveErr := g.resolve(ctx, s)
+			if resolveErr == nil {
+				g.warm(s, desc)
+				s.Digest = desc.Digest
+				return answer{value: pin(key, s, g.settings.Mutation.Reference), report: mutationReport(g, s, nil)}
+			}
+			err = resolveErr
+		}
+		problem := ratify.AsError(err)
+		a := answer{problem: problem, report: mutationReport(g, s, problem)}
+		if problem.Code.Definitive() {
+			a.problem, a.refusal = nil, fmt.Sprintf("%s: %s. %s", problem.Code, problem.UserMessage(), problem.UserRemedy())
+		}
+		return a
+	})
+}
+
+// pin adds the digest to the reference as it was spelled; where the digest alone is wanted, the tag goes.
+func pin(key string, s ratify.Subject, form config.MutationReference) string {
+	if form == config.DigestOnly {
+		key = strings.TrimSuffix(key, ":"+s.Tag)
+	}
+	return key + "@" + s.Digest.String()
+}
+
+func mutationReport(g *generation, s ratify.Subject, problem *ratify.Error) *ratify.Report {
+	report := g.engine.NewReport(s)
+	if problem != nil {
+		report.Fail(problem)
+		report.Message = strings.TrimPrefix(report.Message, "verification failed: ")
+		return report
+	}
+	report.IsSuccess, report.Succeeded, report.Code = true, true, ratify.Pinned
+	report.Message = report.Code.Info().Message
+	return report
+}

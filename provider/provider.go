@@ -1,0 +1,251 @@
+// Package provider is the HTTPS face to Gatekeeper: the external data protocol, its bounds and deadlines, the result
+// cache, the log record of each image and the metrics. It decides nothing about images: the engine does.
+//
+// Gatekeeper looks at nothing but the body of an answer, caches every item in it, and admits what an item does not deny.
+// So every answer holds these invariants:
+//
+//	I1 items and requested keys are a bijection, each key echoed byte for byte, one item for duplicates;
+//	I2 a systemError comes with no item;
+//	I3 what could not be told of any key is a systemError, a refusal is an item whose value says so;
+//	I4 every path, a panic and a timeout included, writes a complete ProviderResponse;
+//	I5 the response is bounded in size.
+//
+// Begin at Provider.Handler.
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
+	"go.uber.org/zap"
+)
+
+// The paths of the two operations.
+const (
+	VerifyPath = "/ratify/gatekeeper/v1/verify"
+	MutatePath = "/ratify/gatekeeper/v1/mutate"
+)
+
+// maxRequests bounds the requests under way: Gatekeeper has tens of serving threads, one request each.
+const maxRequests = 512
+
+// staleAfter is how long an answer may still be of the generation before: then it is asked again of the new one.
+const staleAfter = time.Second
+
+// Options are what a Provider needs beside a configuration.
+type Options struct {
+	// VerifyTimeout and MutateTimeout are the deadlines of the two operations, from the arrival of a request. They must
+	// lie below the Provider object's timeout, and that below the webhook's.
+	VerifyTimeout, MutateTimeout time.Duration
+	Log                          *zap.Logger
+	Metrics                      *Metrics
+}
+
+// A Provider answers Gatekeeper. It refuses everything until it has a configuration.
+type Provider struct {
+	options Options
+	current atomic.Pointer[installed]
+	slots   chan struct{} // one for each request under way
+}
+
+// installed is a generation and when it came into force.
+type installed struct {
+	*generation
+	since time.Time
+}
+
+// New returns a Provider without a configuration; see Install.
+func New(options Options) *Provider {
+	return &Provider{options: options, slots: make(chan struct{}, maxRequests)}
+}
+
+// Install puts a configuration into force: requests that arrive from now on see nothing of the one before.
+func (p *Provider) Install(engine *ratify.Engine, settings *config.File) {
+	now := time.Now()
+	p.current.Store(&installed{newGeneration(engine, settings, p.options.Metrics), now})
+	p.options.Metrics.configLoaded.Set(float64(now.Unix()))
+}
+
+// Ready tells whether there is a configuration.
+func (p *Provider) Ready() bool { return p.current.Load() != nil }
+
+// Handler serves the two operations and answers everything else, in the protocol's own form.
+func (p *Provider) Handler() http.Handler {
+	router := mux.NewRouter()
+	router.HandleFunc(VerifyPath, p.serve("verify", p.options.VerifyTimeout, p.verify)).Methods(http.MethodPost)
+	router.HandleFunc(MutatePath, p.serve("mutate", p.options.MutateTimeout, p.mutate)).Methods(http.MethodPost)
+	router.NotFoundHandler = p.refuse(http.StatusNotFound, "no such path; expected "+VerifyPath+" or "+MutatePath)
+	router.MethodNotAllowedHandler = p.refuse(http.StatusMethodNotAllowed, "method not allowed; expected POST")
+	return router
+}
+
+func (p *Provider) refuse(status int, reason string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		p.options.Metrics.requests.WithLabelValues("none", "bad_request").Inc()
+		p.write(w, status, systemError(reason))
+	})
+}
+
+// An operation answers the distinct keys of a request in their order.
+type operation func(ctx context.Context, g *generation, keys []string) []answer
+
+// An answer is what is known of one key: a value, or else an error for the item (mutate), or else a problem.
+type answer struct {
+	key     string
+	value   any
+	refusal string         // the item's error
+	problem *ratify.Error  // why it could not be told
+	verdict *verdict       // for the log and the words; nil where there is none
+	report  *ratify.Report // likewise, where there is no verdict
+	cached  bool
+}
+
+// serve is the way of every request: bounds, decoding, the deadline, the operation, the answer.
+func (p *Provider) serve(name string, timeout time.Duration, op operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		status, result := http.StatusOK, "ok"
+		response := p.contained(func() *externaldata.ProviderResponse {
+			keys, err := p.read(w, r)
+			var bad *badRequest
+			if errors.As(err, &bad) {
+				status, result = bad.status, "bad_request"
+				return systemError(bad.reason)
+			}
+			return p.answer(ctx, name, op, keys, began)
+		})
+		if response.Response.SystemError != "" && result == "ok" {
+			result = "system_error"
+		}
+		p.options.Metrics.requests.WithLabelValues(name, result).Inc()
+		p.write(w, status, response)
+		p.options.Metrics.latency.WithLabelValues(name).Observe(time.Since(began).Seconds())
+	}
+}
+
+// contained answers a panic as a systemError.
+func (p *Provider) contained(answer func() *externaldata.ProviderResponse) (response *externaldata.ProviderResponse) {
+	defer func() {
+		if value := recover(); value != nil {
+			trace := ratify.NewTraceID()
+			p.options.Metrics.panics.Inc()
+			p.options.Log.Error("panic in a request", zap.String("traceID", trace), zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+			response = systemError(string(ratify.Internal) + ": " + ratify.Internal.Info().Message + " (trace " + trace + ")")
+		}
+	}()
+	return answer()
+}
+
+// read bounds and decodes the request. Errors are *badRequest.
+func (p *Provider) read(w http.ResponseWriter, r *http.Request) ([]string, error) {
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+		return nil, &badRequest{http.StatusUnsupportedMediaType, "the content type is not application/json"}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", maxBodyBytes)}
+	case err != nil:
+		return nil, &badRequest{http.StatusBadRequest, "the request could not be read whole"}
+	}
+	keys, unknown, err := decodeRequest(body)
+	p.options.Metrics.unknownFields.Add(float64(unknown))
+	if err != nil {
+		return nil, &badRequest{http.StatusBadRequest, err.Error()}
+	}
+	return distinct(keys), nil
+}
+
+func distinct(keys []string) []string {
+	seen := make(map[string]bool, len(keys))
+	unique := make([]string, 0, len(keys))
+	for _, key := range keys {
+		if !seen[key] {
+			seen[key] = true
+			unique = append(unique, key)
+		}
+	}
+	return unique
+}
+
+// answer runs the operation under the configuration in force, and again if that changed while it ran.
+func (p *Provider) answer(ctx context.Context, name string, op operation, keys []string, began time.Time) *externaldata.ProviderResponse {
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	default:
+		return systemError(string(ratify.Overloaded) + ": " + ratify.Overloaded.Info().Message)
+	}
+	g := p.current.Load()
+	if g == nil {
+		return systemError("no configuration is loaded yet")
+	}
+	answers := op(ctx, g.generation, keys)
+	for next := p.current.Load(); next != g && time.Since(next.since) > staleAfter; next = p.current.Load() {
+		if ctx.Err() != nil {
+			return systemError("the configuration changed while the images were verified; try again")
+		}
+		g = next
+		answers = op(ctx, g.generation, keys)
+	}
+	requestID := ratify.NewTraceID()
+	p.record(name, requestID, answers, time.Since(began))
+	return compose(answers, requestID)
+}
+
+// compose makes one response of the answers: all of them as items, or a systemError if one could not be told.
+func compose(answers []answer, requestID string) *externaldata.ProviderResponse {
+	var refused, unknown []string
+	for _, a := range answers {
+		switch {
+		case a.problem != nil:
+			unknown = append(unknown, fmt.Sprintf("%s: %s: %s. %s", ratify.Truncate(a.key), a.problem.Code, a.problem.UserMessage(), a.problem.UserRemedy()))
+		case a.refusal != "":
+			refused = append(refused, ratify.Truncate(a.key)+": "+a.refusal)
+		case a.verdict != nil && !a.verdict.report.IsSuccess:
+			refused = append(refused, fmt.Sprintf("%s: %s: %s", ratify.Truncate(a.key), a.verdict.report.Code, a.verdict.report.Message))
+		}
+	}
+	if len(unknown) > 0 {
+		done := ""
+		if len(answers) > 1 {
+			done = fmt.Sprintf("%d of %d images could not be told: ", len(unknown), len(answers))
+		}
+		return systemError(done + strings.Join(append(refused, unknown...), "; ") + " (request " + requestID + ")")
+	}
+	response := newResponse()
+	response.Response.Items = make([]externaldata.Item, 0, len(answers))
+	for _, a := range answers {
+		response.Response.Items = append(response.Response.Items, externaldata.Item{Key: a.key, Value: a.value, Error: a.refusal})
+	}
+	return response
+}
+
+// write writes the response whole, or another one that says that it could not.
+func (p *Provider) write(w http.ResponseWriter, status int, response *externaldata.ProviderResponse) {
+	body, err := json.Marshal(response)
+	if err != nil {
+		p.options.Log.Error("encode a response", zap.Error(err))
+		body, _ = json.Marshal(systemError(string(ratify.Internal))) // strings alone always have a JSON form
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a caller that is gone needs no answer
+}

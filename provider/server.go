@@ -1,0 +1,110 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+)
+
+// Bounds on connections. Gatekeeper sends a few KiB at once over a cluster's network.
+const (
+	headerTime = 2 * time.Second // also bounds the handshake
+	readTime   = 5 * time.Second
+	// writeReserve is what writing an answer may take after its deadline.
+	writeReserve = 5 * time.Second
+	// idleTime is longer than the 90 s for which Gatekeeper keeps a connection, so that it is never the server who
+	// closes one that a request is just sent on.
+	idleTime       = 120 * time.Second
+	maxHeaderBytes = 16 << 10
+	// drainTime bounds the end: all requests have a deadline far below it.
+	drainTime = 10 * time.Second
+)
+
+// A Server listens for Gatekeeper, and for probes and metrics on an address of their own.
+type Server struct {
+	Provider *Provider
+	TLS      *TLS
+	Log      *zap.Logger
+	// Address is for Gatekeeper, HealthAddress for /healthz, /readyz and /metrics.
+	Address, HealthAddress string
+	// ShutdownDelay is how long requests are still taken after /readyz has said no: endpoints take a while to change.
+	ShutdownDelay time.Duration
+	// Listening, if not nil, is told the addresses listened on.
+	Listening func(address, health net.Addr)
+}
+
+// Run listens and serves until ctx ends, then says so on /readyz, waits, and ends without dropping a request.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.Address)
+	if err != nil {
+		return fmt.Errorf("listen for Gatekeeper: %w", err)
+	}
+	defer listener.Close()
+	health, err := net.Listen("tcp", s.HealthAddress)
+	if err != nil {
+		return fmt.Errorf("listen for probes and metrics: %w", err)
+	}
+	defer health.Close()
+
+	var ending atomic.Bool
+	errorLog, err := zap.NewStdLogAt(s.Log.Named("http"), zap.WarnLevel)
+	if err != nil {
+		return err
+	}
+	main := &http.Server{
+		Handler:           s.TLS.Guard(s.Provider.Handler(), s.Provider.refuse(http.StatusForbidden, "the client certificate is no longer accepted")),
+		TLSConfig:         s.TLS.Config(),
+		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
+		WriteTimeout: readTime + max(s.Provider.options.VerifyTimeout, s.Provider.options.MutateTimeout) + writeReserve,
+		ErrorLog:     errorLog,
+	}
+	probes := &http.Server{
+		Handler:           s.probes(&ending),
+		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeReserve, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: errorLog,
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- main.ServeTLS(listener, "", "") }()
+	go func() { failed <- probes.Serve(health) }()
+	if s.Listening != nil {
+		s.Listening(listener.Addr(), health.Addr())
+	}
+	s.Log.Info("listening", zap.Stringer("address", listener.Addr()), zap.Stringer("healthAddress", health.Addr()))
+
+	select {
+	case err := <-failed:
+		return errors.Join(err, main.Close(), probes.Close())
+	case <-ctx.Done():
+	}
+	ending.Store(true)
+	s.Log.Info("ending", zap.Duration("delay", s.ShutdownDelay))
+	time.Sleep(s.ShutdownDelay)
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	return errors.Join(main.Shutdown(drain), probes.Shutdown(drain))
+}
+
+// probes serves what the kubelet and Prometheus ask; neither has Gatekeeper's certificate.
+func (s *Server) probes(ending *atomic.Bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch {
+		case ending.Load():
+			http.Error(w, "ending", http.StatusServiceUnavailable)
+		case !s.Provider.Ready():
+			http.Error(w, "no configuration is loaded yet", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintln(w, "ok")
+		}
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Provider.options.Metrics.Registry, promhttp.HandlerOpts{}))
+	return mux
+}

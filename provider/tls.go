@@ -1,0 +1,213 @@
+package provider
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/files"
+)
+
+// TLSOptions say where the certificates are.
+type TLSOptions struct {
+	// CertDir holds tls.crt and tls.key, as a mounted Secret of type kubernetes.io/tls does.
+	CertDir string
+	// ClientCA is a file of the CA certificates that Gatekeeper's client certificate must chain to.
+	ClientCA string
+	// ClientNames are the names of which the client certificate must have one: every certificate of that CA would
+	// pass otherwise, and it may be the cluster's.
+	ClientNames []string
+	// InsecureNoClientAuth lets anybody ask. For trying things out.
+	InsecureNoClientAuth bool
+}
+
+// TLS holds the server's certificates and replaces them when their files change.
+type TLS struct {
+	options TLSOptions
+	metrics *Metrics
+	files   atomic.Pointer[files.Set]
+	current atomic.Pointer[certificates]
+}
+
+type certificates struct {
+	config   *tls.Config
+	pair     tls.Certificate
+	clientCA *x509.CertPool
+}
+
+// NewTLS loads the certificates. A pair that does not fit, has expired or is not yet valid, and a client CA that is
+// missing without InsecureNoClientAuth, are errors.
+func NewTLS(options TLSOptions, metrics *Metrics) (*TLS, error) {
+	switch {
+	case options.CertDir == "":
+		return nil, errors.New("--cert-dir is missing: Gatekeeper asks over TLS alone")
+	case options.ClientCA == "" && !options.InsecureNoClientAuth:
+		return nil, errors.New("--client-ca is missing: without it any pod could ask; give Gatekeeper's ca.crt, or --insecure-no-client-auth to try things out")
+	case options.ClientCA != "" && options.InsecureNoClientAuth:
+		return nil, errors.New("--client-ca and --insecure-no-client-auth contradict each other")
+	case options.ClientCA != "" && len(options.ClientNames) == 0:
+		return nil, errors.New("--client-name is missing: every certificate of the client CA could ask")
+	}
+	t := &TLS{options: options, metrics: metrics}
+	return t, t.Load()
+}
+
+// Load reads the files and puts them into force, if they are good.
+func (t *TLS) Load() error {
+	set := &files.Set{}
+	c, err := t.load(set)
+	t.files.Store(set) // also after a failure: the next look is for what changes from here
+	if err != nil {
+		return err
+	}
+	t.current.Store(c)
+	return nil
+}
+
+// Changed tells whether the files would now be read differently.
+func (t *TLS) Changed() bool { return t.files.Load().Changed() }
+
+// Paths are the files that it reads.
+func (t *TLS) Paths() []string { return t.files.Load().Paths() }
+
+func (t *TLS) load(set *files.Set) (*certificates, error) {
+	certFile, keyFile := filepath.Join(t.options.CertDir, "tls.crt"), filepath.Join(t.options.CertDir, "tls.key")
+	certPEM, certErr := set.Read(certFile)
+	keyPEM, keyErr := set.Read(keyFile)
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
+	}
+	if err := checkValidity(certFile, pair.Leaf); err != nil {
+		return nil, err
+	}
+	c := &certificates{pair: pair, config: &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{pair},
+		NextProtos:   []string{"http/1.1"}, // what Gatekeeper speaks
+		// A resumed session would carry a client certificate over a change of the client CA; Gatekeeper never resumes.
+		SessionTicketsDisabled: true,
+	}}
+	t.metrics.expiry("serving", pair.Leaf.NotAfter)
+	if t.options.InsecureNoClientAuth {
+		return c, nil
+	}
+	caPEM, err := set.Read(t.options.ClientCA)
+	if err != nil {
+		return nil, err
+	}
+	pool, ends, err := parseCAs(caPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.options.ClientCA, err)
+	}
+	t.metrics.expiry("client_ca", ends)
+	c.clientCA = pool
+	c.config.ClientAuth = tls.RequireAndVerifyClientCert
+	c.config.ClientCAs = pool
+	c.config.VerifyConnection = func(state tls.ConnectionState) error { return t.checkName(state.PeerCertificates) }
+	return c, nil
+}
+
+func checkValidity(file string, leaf *x509.Certificate) error {
+	now := time.Now()
+	if now.After(leaf.NotAfter) {
+		return fmt.Errorf("%s: the certificate has expired on %s", file, leaf.NotAfter.Format(time.RFC3339))
+	}
+	if now.Before(leaf.NotBefore) {
+		return fmt.Errorf("%s: the certificate is not valid before %s", file, leaf.NotBefore.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// parseCAs reads certificates in PEM, each of them: a bundle of which some blocks are garbage is a half-written file.
+func parseCAs(data []byte) (*x509.CertPool, time.Time, error) {
+	pool := x509.NewCertPool()
+	var ends time.Time
+	for rest := data; ; {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			if strings.TrimSpace(string(rest)) != "" {
+				return nil, ends, errors.New("there is something that is no PEM block")
+			}
+			break
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, ends, fmt.Errorf("a block is no certificate: %w", err)
+		}
+		pool.AddCert(cert)
+		if ends.IsZero() || cert.NotAfter.Before(ends) {
+			ends = cert.NotAfter
+		}
+	}
+	if ends.IsZero() {
+		return nil, ends, errors.New("there is no certificate")
+	}
+	return pool, ends, nil
+}
+
+func (t *TLS) checkName(chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return errors.New("no client certificate")
+	}
+	leaf := chain[0]
+	for _, name := range t.options.ClientNames {
+		if leaf.Subject.CommonName == name || slices.Contains(leaf.DNSNames, name) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the client certificate of %s has none of the names that may ask: %s",
+		ratify.Quote(leaf.Subject.String()), strings.Join(t.options.ClientNames, ", "))
+}
+
+// Config is for a listener: each handshake takes what is in force.
+func (t *TLS) Config() *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true,
+		GetConfigForClient:     func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current.Load().config, nil },
+	}
+}
+
+// Guard lets a request through only if its client certificate would be accepted now: a kept-alive connection must not
+// outlive the CA that it was let in by.
+func (t *TLS) Guard(next http.Handler, refused http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := t.current.Load()
+		if c.clientCA == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if r.TLS == nil || !t.accepts(c, r.TLS.PeerCertificates, r.TLS.VerifiedChains) {
+			w.Header().Set("Connection", "close")
+			refused.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (t *TLS) accepts(c *certificates, peer []*x509.Certificate, chains [][]*x509.Certificate) bool {
+	if len(peer) == 0 || len(chains) == 0 || time.Now().After(peer[0].NotAfter) {
+		return false
+	}
+	intermediates := x509.NewCertPool()
+	for _, cert := range peer[1:] {
+		intermediates.AddCert(cert)
+	}
+	_, err := peer[0].Verify(x509.VerifyOptions{Roots: c.clientCA, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err == nil && t.checkName(peer) == nil
+}

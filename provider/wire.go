@@ -1,0 +1,199 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
+	"github.com/ratify-provider/ratify"
+)
+
+// apiVersion is the protocol's; the framework has no name for it.
+const apiVersion = "externaldata.gatekeeper.sh/v1beta1"
+
+const (
+	// maxBodyBytes is 64 keys of 1 KiB, four times over for escapes and what a newer Gatekeeper may add.
+	maxBodyBytes = 256 << 10
+	// maxKeys is more images than a pod has in practice; our template asks for no more either.
+	maxKeys = 64
+	// maxDepth bounds nesting in fields that we do not know: the protocol itself needs 3.
+	maxDepth = 16
+	// maxSystemErrorBytes bounds a systemError: it ends in an admission denial that a person reads.
+	maxSystemErrorBytes = 4 << 10
+)
+
+// A badRequest is a request that breaks the protocol; its words go back to the caller.
+type badRequest struct {
+	status int
+	reason string
+}
+
+func (e *badRequest) Error() string { return e.reason }
+
+// decodeRequest reads a ProviderRequest strictly where two readers could see two things: trailing data, repeated fields
+// (also when they differ by case alone, for encoding/json matches those), null or non-string keys, and invalid UTF-8 are
+// refused. Fields that are not known are counted and ignored: a newer Gatekeeper may add one.
+func decodeRequest(body []byte) (keys []string, unknown int, err error) {
+	if !utf8.Valid(body) {
+		return nil, 0, errors.New("the request is not valid UTF-8")
+	}
+	r := requestReader{d: json.NewDecoder(bytes.NewReader(body))}
+	r.d.UseNumber()
+	var req externaldata.ProviderRequest
+	err = r.object(1, map[string]func() error{
+		"apiVersion": func() error { return r.text(&req.APIVersion) },
+		"kind":       func() error { return r.text((*string)(&req.Kind)) },
+		"request": func() error {
+			return r.object(2, map[string]func() error{"keys": func() error { return r.texts(&req.Request.Keys) }})
+		},
+	})
+	if err == nil {
+		if _, err = r.d.Token(); !errors.Is(err, io.EOF) {
+			return nil, 0, errors.New("the request has data after its end")
+		}
+		err = nil
+	}
+	switch {
+	case err != nil:
+		return nil, 0, fmt.Errorf("the request is malformed: %s", ratify.Truncate(err.Error()))
+	case req.APIVersion != apiVersion:
+		return nil, 0, fmt.Errorf("apiVersion is %s, expected %q", ratify.Quote(req.APIVersion), apiVersion)
+	case req.Kind != externaldata.ProviderRequestKind:
+		return nil, 0, fmt.Errorf("kind is %s, expected %q", ratify.Quote(string(req.Kind)), externaldata.ProviderRequestKind)
+	case len(req.Request.Keys) > maxKeys:
+		return nil, 0, fmt.Errorf("the request has %d keys, more than %d", len(req.Request.Keys), maxKeys)
+	}
+	return req.Request.Keys, r.unknown, nil
+}
+
+type requestReader struct {
+	d       *json.Decoder
+	unknown int
+}
+
+// object reads an object; each field that is not known is skipped and counted.
+func (r *requestReader) object(depth int, fields map[string]func() error) error {
+	if err := r.delimiter('{'); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for r.d.More() {
+		token, err := r.d.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := token.(string)
+		if folded := strings.ToLower(name); seen[folded] {
+			return fmt.Errorf("field %s is there twice", ratify.Quote(name))
+		} else {
+			seen[folded] = true
+		}
+		read, known := fields[name]
+		if !known {
+			r.unknown++
+			read = func() error { return r.skip(depth + 1) }
+		}
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	return r.delimiter('}')
+}
+
+func (r *requestReader) delimiter(want json.Delim) error {
+	token, err := r.d.Token()
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return err
+	}
+	if token != want {
+		return fmt.Errorf("expected %q, got %s", want, ratify.Quote(fmt.Sprint(token)))
+	}
+	return nil
+}
+
+func (r *requestReader) text(into *string) error {
+	token, err := r.d.Token()
+	if err != nil {
+		return err
+	}
+	s, ok := token.(string)
+	if !ok {
+		return fmt.Errorf("expected a string, got %s", ratify.Quote(fmt.Sprint(token)))
+	}
+	*into = s
+	return nil
+}
+
+func (r *requestReader) texts(into *[]string) error {
+	if err := r.delimiter('['); err != nil {
+		return err
+	}
+	for r.d.More() {
+		var s string
+		if err := r.text(&s); err != nil {
+			return err
+		}
+		*into = append(*into, s)
+	}
+	return r.delimiter(']')
+}
+
+func (r *requestReader) skip(depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("nested deeper than %d", maxDepth)
+	}
+	token, err := r.d.Token()
+	if err != nil {
+		return err
+	}
+	switch token {
+	case json.Delim('['):
+		for r.d.More() {
+			if err := r.skip(depth + 1); err != nil {
+				return err
+			}
+		}
+		return r.delimiter(']')
+	case json.Delim('{'):
+		for r.d.More() {
+			if _, err := r.d.Token(); err != nil {
+				return err
+			}
+			if err := r.skip(depth + 1); err != nil {
+				return err
+			}
+		}
+		return r.delimiter('}')
+	}
+	return nil
+}
+
+// newResponse is a ProviderResponse without items. Idempotent is what mutation asks for, and true for both.
+func newResponse() *externaldata.ProviderResponse {
+	return &externaldata.ProviderResponse{
+		APIVersion: apiVersion, Kind: externaldata.ProviderResponseKind,
+		Response: externaldata.Response{Idempotent: true},
+	}
+}
+
+// systemError is a ProviderResponse without any item: Gatekeeper keeps items for minutes, those that come with a
+// systemError too, and would admit from its cache what it has just denied.
+func systemError(text string) *externaldata.ProviderResponse {
+	r := newResponse()
+	if len(text) > maxSystemErrorBytes {
+		text = strings.ToValidUTF8(text[:maxSystemErrorBytes-len("…")], "") + "…"
+	}
+	if text == "" {
+		text = string(ratify.Internal) // an empty systemError would be none
+	}
+	r.Response.SystemError = text
+	return r
+}
