@@ -154,7 +154,7 @@ func systemErrorShapes() []shape {
 		{Name: "systemError with control characters", Body: failed("a\x1b[2J\nb"), Denials: lines(`Could not verify: "a\x1b[2J\nb"`)},
 		{Name: "systemError is a number", Body: failed(1, item(app, proof(app))), Denials: lines(unreadable)},
 		{Name: "systemError is true", Body: failed(true, item(app, proof(app))), Denials: lines(unreadable)},
-		{Name: "systemError without end", Body: failed(strings.Repeat("x", 10000)), Denials: lines("Could not verify: "+strings.Repeat("x", 4096))},
+		{Name: "systemError without end", Body: failed(strings.Repeat("x", 10000)), Denials: lines("Could not verify: " + strings.Repeat("x", 4096))},
 	}
 }
 
