@@ -1,0 +1,203 @@
+// Command demo shows ratify at work on one machine, with no cluster and no account: an embedded registry with freshly
+// signed images, the real provider behind mutual TLS 1.3, and the shipped template on Gatekeeper's own engine. For five
+// images it prints what kubectl would print, and the report that the provider's log holds.
+//
+// It ends with 0 if all five verdicts are as they must be, and with 1 otherwise. With KEEP=1 in the environment it
+// stays, prints command lines to try, and ends with Ctrl-C. Begin at run.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/ratify-provider/ratify/test/engine"
+	"github.com/ratify-provider/ratify/test/fixture"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the demonstration in an orderly way; a second one finds the default handler, and kills.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Getenv("KEEP") == "1", os.Stdout, os.Stderr))
+}
+
+// run is the program; it returns the exit code.
+func run(ctx context.Context, keep bool, stdout, stderr io.Writer) int {
+	d := &demo{out: stdout, err: stderr}
+	problems, err := d.show(ctx, keep)
+	if closeErr := d.close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "demo: %v\n", err)
+		return 1
+	}
+	if problems > 0 {
+		return 1
+	}
+	return 0
+}
+
+// A demo is one run, with what it has started.
+type demo struct {
+	out, err io.Writer
+
+	dir      string
+	binary   string
+	fixture  *fixture.Fixture
+	provider *provider
+	engine   *engine.Engine
+}
+
+// show runs the whole demonstration and returns how many verdicts were wrong.
+func (d *demo) show(ctx context.Context, keep bool) (problems int, err error) {
+	root, err := findRoot()
+	if err != nil {
+		return 0, err
+	}
+	if d.dir, err = os.MkdirTemp("", "ratify-demo-"); err != nil {
+		return 0, err
+	}
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"building ratify (a minute or two the first time)", func() error { return d.build(ctx, root) }},
+		{"starting a registry with freshly signed images", func() error { return d.startRegistry(ctx) }},
+		{"starting the provider behind mutual TLS 1.3", func() error { return d.startProvider(ctx) }},
+		{"loading the template and the constraint into Gatekeeper's engine", func() error { return d.startEngine(root) }},
+	}
+	for _, step := range steps {
+		began := time.Now()
+		fmt.Fprintf(d.out, "==> %s\n", step.name)
+		if err := step.do(); err != nil {
+			return 0, fmt.Errorf("%s: %w", step.name, err)
+		}
+		fmt.Fprintf(d.out, "    done in %.1f s\n", time.Since(began).Seconds())
+	}
+	verdicts, err := d.transcript(ctx)
+	if err != nil {
+		return 0, err
+	}
+	problems = summarize(d.out, verdicts)
+	if keep {
+		return problems, d.keep(ctx)
+	}
+	return problems, nil
+}
+
+// close ends what was started, the last first, and removes the files.
+func (d *demo) close() error {
+	var errs []error
+	if d.engine != nil {
+		d.engine.Close()
+	}
+	if d.provider != nil {
+		errs = append(errs, d.provider.stop())
+	}
+	if d.fixture != nil {
+		errs = append(errs, d.fixture.Close())
+	}
+	if d.dir != "" {
+		errs = append(errs, os.RemoveAll(d.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// The files of the library that are shown; their names are also how the repository's root is found.
+var (
+	templateFile   = filepath.Join("library", "default", "template.yaml")
+	constraintFile = filepath.Join("library", "default", "samples", "constraint.yaml")
+)
+
+// findRoot returns the repository's root: the working directory, or the nearest one above it that holds the library.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, templateFile)); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("find %s above %s: run the demonstration inside the repository", templateFile, dir)
+		}
+	}
+}
+
+// build builds the command that is to be shown. What the toolchain says, of downloads say, goes to the reader.
+func (d *demo) build(ctx context.Context, root string) error {
+	d.binary = filepath.Join(d.dir, "ratify")
+	command := exec.CommandContext(ctx, "go", "build", "-o", d.binary, "./cmd/ratify")
+	command.Dir, command.Stdout, command.Stderr = root, d.err, d.err
+	return command.Run()
+}
+
+func (d *demo) startRegistry(ctx context.Context) error {
+	dir := filepath.Join(d.dir, "files")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	var err error
+	d.fixture, err = fixture.Start(ctx, fixture.Options{Dir: dir})
+	return err
+}
+
+// The chain of timeouts, as an installation has it: the webhook's 5 s, the Provider's, the provider's own less 200 ms.
+const (
+	providerTimeout = 4 // seconds, as Gatekeeper counts them
+	verifyTimeout   = "3800ms"
+	mutateTimeout   = "800ms"
+)
+
+func (d *demo) startProvider(ctx context.Context) error {
+	pki := d.fixture.PKI
+	var err error
+	d.provider, err = startProvider(ctx, filepath.Join(d.dir, "provider.log"), d.binary, "serve",
+		"--config", d.fixture.ConfigFile,
+		"--address", "127.0.0.1:0",
+		"--cert-dir", pki.CertDir,
+		"--client-ca", pki.ClientCAFile,
+		"--client-name", fixture.GatekeeperName,
+		"--health-address", "127.0.0.1:0",
+		"--verify-timeout", verifyTimeout,
+		"--mutate-timeout", mutateTimeout,
+		"--shutdown-delay", "0s", // nobody else has to be told that it ends
+	)
+	return err
+}
+
+func (d *demo) startEngine(root string) error {
+	template, err := os.ReadFile(filepath.Join(root, templateFile))
+	if err != nil {
+		return err
+	}
+	constraint, err := os.ReadFile(filepath.Join(root, constraintFile))
+	if err != nil {
+		return err
+	}
+	pki := d.fixture.PKI
+	d.engine, err = engine.New(engine.Options{
+		ClientCert: pki.ClientCertFile,
+		ClientKey:  pki.ClientKeyFile,
+		Providers: []engine.Provider{{
+			Name:           "ratify-provider",
+			URL:            d.provider.url(verifyPath),
+			CAPEM:          pki.ServerCAPEM,
+			TimeoutSeconds: providerTimeout,
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	return d.engine.Apply(template, constraint)
+}
