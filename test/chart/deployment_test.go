@@ -1,0 +1,419 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// container returns the provider's container, nil where no Deployment is rendered.
+func container(objects Objects) Object {
+	for _, o := range objects {
+		if o.Kind() == "Deployment" {
+			containers, _ := o.Get("spec", "template", "spec", "containers").([]any)
+			return Object(containers[0].(map[string]any))
+		}
+	}
+	return nil
+}
+
+func arguments(objects Objects) []string {
+	list, _ := container(objects).Get("args").([]any)
+	args := make([]string, len(list))
+	for i, a := range list {
+		args[i], _ = a.(string)
+	}
+	return args
+}
+
+func volume(objects Objects, name string) Object {
+	for _, o := range objects {
+		if o.Kind() != "Deployment" {
+			continue
+		}
+		volumes, _ := o.Get("spec", "template", "spec", "volumes").([]any)
+		for _, v := range volumes {
+			if v := Object(v.(map[string]any)); v.Text("name") == name {
+				return v
+			}
+		}
+	}
+	return nil
+}
+
+// checkClientAuth holds for every rendering: the provider demands Gatekeeper's certificate, and the pod does not start without
+// the CA to check it by. Only the certificate of Gatekeeper's Secret is mounted, never its ca.key.
+func checkClientAuth(t *testing.T, objects Objects) {
+	t.Helper()
+	args := arguments(objects)
+	if !slices.Contains(args, "--client-ca=/etc/ratify/gatekeeper/ca.crt") {
+		t.Errorf("no client CA in %q", args)
+	}
+	for _, arg := range args {
+		if name, ok := strings.CutPrefix(arg, "--client-name="); ok && (name == "" || !strings.HasSuffix(name, ".svc")) {
+			t.Errorf("client name %q", name)
+		}
+		if strings.Contains(arg, "insecure") {
+			t.Errorf("argument %q", arg)
+		}
+	}
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--client-name=") }) {
+		t.Errorf("no client name in %q", args)
+	}
+	v := volume(objects, "gatekeeper")
+	source, _ := v.Get("secret").(map[string]any)
+	if source == nil {
+		source, _ = v.Get("configMap").(map[string]any)
+	}
+	items, _ := source["items"].([]any)
+	if len(items) != 1 || Object(items[0].(map[string]any)).Text("key") != "ca.crt" {
+		t.Errorf("the volume of Gatekeeper's CA holds %v", source)
+	}
+	if source["optional"] != nil {
+		t.Error("the volume of Gatekeeper's CA is optional")
+	}
+}
+
+func TestClientCA(t *testing.T) {
+	p := testPair(t)
+	tests := []struct {
+		name   string
+		values map[string]any
+		source []string // of the volume
+		client string
+	}{
+		{"by default from Gatekeeper's Secret", nil, []string{"secret", "secretName", "gatekeeper-webhook-server-cert"},
+			"gatekeeper-webhook-service.gatekeeper-system.svc"},
+		{"from another Secret", map[string]any{"gatekeeper.certSecret": "other", "gatekeeper.serviceName": "gk"},
+			[]string{"secret", "secretName", "other"}, "gk.gatekeeper-system.svc"},
+		{"from a value", map[string]any{"gatekeeper.clientCA": p.CA, "gatekeeper.namespace": "policy"},
+			[]string{"configMap", "name", "ratify-gatekeeper"}, "gatekeeper-webhook-service.policy.svc"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			values := base(p)
+			for path, value := range tt.values {
+				put(values, strings.Split(path, "."), value)
+			}
+			objects := render(t, values)
+			checkClientAuth(t, objects)
+			if got := volume(objects, "gatekeeper").Text(tt.source[:2]...); got != tt.source[2] {
+				t.Errorf("the CA is from %q, want %q", got, tt.source[2])
+			}
+			if want := "--client-name=" + tt.client; !slices.Contains(arguments(objects), want) {
+				t.Errorf("no %q in %q", want, arguments(objects))
+			}
+			if tt.source[0] == "configMap" && strings.TrimSpace(objects.Find("ConfigMap", tt.source[2]).Text("data", "ca.crt")) != strings.TrimSpace(p.CA) {
+				t.Error("the ConfigMap does not hold the CA")
+			}
+		})
+	}
+}
+
+func TestTimeChain(t *testing.T) {
+	tests := []struct {
+		name                string
+		validating, mutate  int
+		enabled             bool
+		verifyS, mutateS    float64 // Provider.spec.timeout
+		verifyArg, mutatArg string
+	}{
+		{"as recommended", 5, 2, true, 4, 1, "--verify-timeout=3800ms", "--mutate-timeout=800ms"},
+		{"as Gatekeeper ships it without mutation", 3, 1, false, 2, 0, "--verify-timeout=1800ms", ""},
+		{"the shortest", 2, 2, true, 1, 1, "--verify-timeout=800ms", "--mutate-timeout=800ms"},
+		{"the longest", 30, 30, true, 29, 29, "--verify-timeout=28800ms", "--mutate-timeout=28800ms"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			values := base(testPair(t))
+			values["gatekeeper"] = map[string]any{"validatingWebhookTimeoutSeconds": tt.validating, "mutatingWebhookTimeoutSeconds": tt.mutate}
+			values["mutation"] = map[string]any{"enabled": tt.enabled}
+			objects := render(t, values)
+			if got := objects.Find("Provider", "ratify-provider").Get("spec", "timeout"); got != tt.verifyS {
+				t.Errorf("the Provider's timeout is %v, want %v", got, tt.verifyS)
+			}
+			if !slices.Contains(arguments(objects), tt.verifyArg) {
+				t.Errorf("no %q in %q", tt.verifyArg, arguments(objects))
+			}
+			mutation := objects.Find("Provider", "ratify-mutation-provider")
+			if (mutation != nil) != tt.enabled {
+				t.Fatalf("the mutation Provider is %v", mutation)
+			}
+			if !tt.enabled {
+				return
+			}
+			if got := mutation.Get("spec", "timeout"); got != tt.mutateS {
+				t.Errorf("the mutation Provider's timeout is %v, want %v", got, tt.mutateS)
+			}
+			if !slices.Contains(arguments(objects), tt.mutatArg) {
+				t.Errorf("no %q in %q", tt.mutatArg, arguments(objects))
+			}
+		})
+	}
+}
+
+// TestPodIsConfined holds what the restricted Pod Security Standard asks for, and what goes beyond it.
+func TestPodIsConfined(t *testing.T) {
+	objects := render(t, base(testPair(t)))
+	d := objects.Find("Deployment", "ratify")
+	spec := Object(d.Get("spec", "template", "spec").(map[string]any))
+	c := container(objects)
+	checks := []struct {
+		what string
+		got  any
+		want any
+	}{
+		{"non-root", spec.Get("securityContext", "runAsNonRoot"), true},
+		{"user", spec.Get("securityContext", "runAsUser"), 65532.0},
+		{"seccomp", spec.Get("securityContext", "seccompProfile", "type"), "RuntimeDefault"},
+		{"token", spec.Get("automountServiceAccountToken"), false},
+		{"the account's token", objects.Find("ServiceAccount", "ratify").Get("automountServiceAccountToken"), false},
+		{"escalation", c.Get("securityContext", "allowPrivilegeEscalation"), false},
+		{"read-only root", c.Get("securityContext", "readOnlyRootFilesystem"), true},
+		{"priority", spec.Get("priorityClassName"), "system-cluster-critical"},
+		{"replicas", d.Get("spec", "replicas"), 2.0},
+		{"unavailable in a rollout", d.Get("spec", "strategy", "rollingUpdate", "maxUnavailable"), 0.0},
+		{"memory limit", c.Get("resources", "limits", "memory"), "512Mi"},
+		{"readiness", c.Get("readinessProbe", "httpGet", "path"), "/readyz"},
+		{"liveness", c.Get("livenessProbe", "httpGet", "path"), "/healthz"},
+	}
+	for _, check := range checks {
+		if check.got != check.want {
+			t.Errorf("%s: %v, want %v", check.what, check.got, check.want)
+		}
+	}
+	if drop, _ := c.Get("securityContext", "capabilities", "drop").([]any); len(drop) != 1 || drop[0] != "ALL" {
+		t.Errorf("capabilities dropped: %v", drop)
+	}
+	tls := volume(objects, "tls")
+	items, _ := tls.Get("secret", "items").([]any)
+	var keys []string
+	for _, item := range items {
+		keys = append(keys, Object(item.(map[string]any)).Text("key"))
+	}
+	if !slices.Equal(keys, []string{"tls.crt", "tls.key"}) {
+		t.Errorf("the pod sees %q of the TLS Secret", keys)
+	}
+}
+
+func TestGoMemLimit(t *testing.T) {
+	tests := []struct {
+		limit   any
+		percent int
+		want    string
+	}{
+		{"512Mi", 80, "429496729"}, {"1Gi", 50, "536870912"}, {"500M", 80, "400000000"}, {"800000k", 100, "800000000"},
+		{"1000000000", 80, "800000000"}, {1000000000, 80, "800000000"}, {nil, 80, ""},
+	}
+	for _, tt := range tests {
+		values := base(testPair(t))
+		values["goMemLimitPercent"] = tt.percent
+		values["resources"] = map[string]any{"limits": map[string]any{"memory": tt.limit}}
+		got := ""
+		env, _ := container(render(t, values)).Get("env").([]any)
+		for _, e := range env {
+			if e := Object(e.(map[string]any)); e.Text("name") == "GOMEMLIMIT" {
+				got = e.Text("value")
+			}
+		}
+		if got != tt.want {
+			t.Errorf("a limit of %v gives GOMEMLIMIT %q, want %q", tt.limit, got, tt.want)
+		}
+	}
+}
+
+// TestConfigChecksum: a configuration that does not load must fail the upgrade, while pairs and credentials rotate in place.
+func TestConfigChecksum(t *testing.T) {
+	checksum := func(change func(values map[string]any)) string {
+		values := base(testPair(t))
+		values["notaryCert"] = "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n"
+		change(values)
+		return render(t, values).Find("Deployment", "ratify").Text("spec", "template", "metadata", "annotations", "ratify/config-checksum")
+	}
+	first := checksum(func(map[string]any) {})
+	if again := checksum(func(map[string]any) {}); again != first {
+		t.Error("another TLS pair restarts the pods")
+	}
+	if certs := checksum(func(v map[string]any) {
+		v["notaryCert"] = "-----BEGIN CERTIFICATE-----\nB\n-----END CERTIFICATE-----\n"
+	}); certs == first {
+		t.Error("another trusted certificate does not restart the pods")
+	}
+	if off := checksum(func(v map[string]any) { v["restartOnConfigChange"] = false }); off != "" {
+		t.Error("there is a checksum although restarts are off")
+	}
+}
+
+func TestOutsideTheCluster(t *testing.T) {
+	values := base(testPair(t))
+	values["replicas"] = 0
+	put(values, []string{"provider", "url"}, "https://192.0.2.7:6443")
+	objects := render(t, values)
+	for _, o := range objects {
+		if !slices.Contains([]string{"Provider", "Secret", "ConfigMap"}, o.Kind()) {
+			t.Errorf("%s %s is rendered", o.Kind(), o.Name())
+		}
+	}
+	if got := objects.Find("Provider", "ratify-provider").Text("spec", "url"); got != "https://192.0.2.7:6443/ratify/gatekeeper/v1/verify" {
+		t.Errorf("url %q", got)
+	}
+	if got := objects.Find("Provider", "ratify-mutation-provider").Text("spec", "url"); got != "https://192.0.2.7:6443/ratify/gatekeeper/v1/mutate" {
+		t.Errorf("url %q", got)
+	}
+}
+
+func TestConfigIsWhatTheValuesSay(t *testing.T) {
+	p := testPair(t)
+	values := base(p)
+	values["registries"] = registries(p)
+	values["registryCredentialsSecret"] = "pull"
+	values["notation"] = map[string]any{"caSecret": "teams", "tsaCert": p.CA}
+	objects := render(t, values)
+	file := checkConfig(t, objects)
+	if len(file.Stores) != 1 || len(file.Verifiers) != 1 || len(file.Policies) != 1 {
+		t.Fatalf("%d stores, %d verifiers, %d policies", len(file.Stores), len(file.Verifiers), len(file.Policies))
+	}
+	for name, content := range map[string]string{"notary.crt": p.CA, "tsa.crt": p.CA, "registry-1.crt": p.CA} {
+		if got := objects.ConfigFiles()[name]; strings.TrimSpace(got) != strings.TrimSpace(content) {
+			t.Errorf("file %s holds %q", name, got)
+		}
+	}
+	text := objects.ConfigFiles()["config.yaml"]
+	for _, want := range []string{"caFile: /etc/ratify/config/registry-1.crt", "dockerConfig: /etc/ratify/docker/config.json", "/etc/ratify/trust/ca", "- tsa:certs"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Count(text, "dockerConfig:") != 3 {
+		t.Errorf("the docker config file serves %d registries, want both and all others", strings.Count(text, "dockerConfig:"))
+	}
+	checkMounted(t, objects, text)
+}
+
+// checkMounted sees that every file which the configuration names is below a mounted volume.
+func checkMounted(t *testing.T, objects Objects, config string) {
+	t.Helper()
+	mounts, _ := container(objects).Get("volumeMounts").([]any)
+	for _, word := range strings.Fields(config) {
+		if !strings.HasPrefix(word, "/") {
+			continue
+		}
+		if !slices.ContainsFunc(mounts, func(m any) bool {
+			dir := Object(m.(map[string]any)).Text("mountPath")
+			return word == dir || strings.HasPrefix(word, dir+"/")
+		}) {
+			t.Errorf("%s is not mounted", word)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	p := testPair(t)
+	der := "\x30\x82not pem"
+	tests := []struct {
+		name   string
+		values map[string]any
+		want   string
+	}{
+		{"no signer", map[string]any{"notaryCert": ""}, "--set-file notaryCert=./signer.crt"},
+		{"a signer in DER", map[string]any{"notaryCert": der}, "notaryCert: is not a certificate in PEM"},
+		{"a private key among the signers", map[string]any{"notaryCert": p.CA + p.Key}, "notaryCert: holds a private key"},
+		{"a private key among the CAs", map[string]any{"gatekeeper.clientCA": p.Key}, "gatekeeper.clientCA: holds a private key"},
+		{"validation in one second", map[string]any{"gatekeeper.validatingWebhookTimeoutSeconds": 1}, "gatekeeper.validatingWebhookTimeoutSeconds"},
+		{"mutation in one second", map[string]any{"gatekeeper.mutatingWebhookTimeoutSeconds": 1}, "mutation.enabled to false"},
+		{"more than a webhook can wait", map[string]any{"gatekeeper.validatingWebhookTimeoutSeconds": 31}, "validatingWebhookTimeoutSeconds"},
+		{"Gatekeeper elsewhere", map[string]any{"gatekeeper.namespace": "policy"}, "--set-file gatekeeper.clientCA"},
+		{"half a pair", map[string]any{"provider.tls.key": ""}, "crt, key and ca belong together"},
+		{"values required", map[string]any{"provider.tls.crt": "", "provider.tls.key": "", "provider.tls.ca": "", "provider.tls.requireValues": true},
+			"--set-file provider.tls.crt=tls.crt"},
+		{"a rotation of a given pair", map[string]any{"provider.tls.rotation": "x"}, "provider.tls.rotation"},
+		{"a key that is none", map[string]any{"provider.tls.key": p.Cert}, "provider.tls.key: is not a private key"},
+		{"nothing to ask", map[string]any{"replicas": 0}, "provider.url must say where it is"},
+		{"plain HTTP", map[string]any{"provider.url": "http://ratify:6001"}, "/provider/url"},
+		{"a URL with a path", map[string]any{"provider.url": "https://ratify:6001/x"}, "/provider/url"},
+		{"killed while it drains", map[string]any{"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds: must be more than preStopSeconds"},
+		{"a memory limit of a rare spelling", map[string]any{"resources.limits.memory": "1e9"}, "write it as a whole number"},
+		{"a password in a ConfigMap", map[string]any{"registries": []any{map[string]any{"host": "a.example", "credentials": map[string]any{"username": "u", "password": "p"}}}},
+			"Set configKind to Secret"},
+		{"stores said twice", map[string]any{"config": wholeConfig(), "registries": []any{map[string]any{"host": "a.example"}}}, "config.stores: replaces"},
+		{"verifiers said twice", map[string]any{"config": wholeConfig(), "notation.trustPolicy": trustPolicy()}, "config.verifiers: replaces"},
+		{"two CAs for a registry", map[string]any{"registries": []any{map[string]any{"host": "a.example", "ca": p.CA, "caFile": "/x"}}}, "/registries/0"},
+		{"a registry without a host", map[string]any{"registries": []any{map[string]any{"allowPrivate": true}}}, "host"},
+		{"level skip for all", map[string]any{"notation.level": "skip"}, "/notation/level"},
+		{"an unknown value", map[string]any{"notarycert": "x"}, "notarycert"},
+		{"an unknown part of the configuration", map[string]any{"config": map[string]any{"store": []any{}}}, "store"},
+		{"a bare number for a time", map[string]any{"cache.ttl": 30}, "/cache/ttl"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			values := base(p)
+			for path, value := range tt.values {
+				put(values, strings.Split(path, "."), value)
+			}
+			if got := refuse(t, values); !strings.Contains(got, tt.want) {
+				t.Errorf("refused with %q, want %q in it", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestSchemaIsStrict adds an unknown field beside each value: a misspelt one must never be silence.
+func TestSchemaIsStrict(t *testing.T) {
+	p := testPair(t)
+	seen := map[string]bool{}
+	for _, path := range Leaves(defaults(t)) {
+		parent := path[:len(path)-1]
+		name := strings.Join(parent, ".")
+		// Kubernetes' own shapes and labels are the API server's to check.
+		open := []string{"resources", "podSecurityContext", "securityContext", "dnsConfig"}
+		if seen[name] || slices.Contains(open, path[0]) && len(path) > 1 || name == "gatekeeper.podLabels" {
+			continue
+		}
+		seen[name] = true
+		t.Run("beside "+strings.Join(path, "."), func(t *testing.T) {
+			t.Parallel()
+			values := base(p)
+			put(values, append(slices.Clone(parent), "unheardOf"), "x")
+			if got := refuse(t, values); !strings.Contains(got, "unheardOf") {
+				t.Errorf("refused with %q", got)
+			}
+		})
+	}
+}
+
+// TestNotes reads what a person is told after an installation; helm prints it for an install alone, so it is rendered by a
+// copy of the chart in which it is a manifest.
+func TestNotes(t *testing.T) {
+	c := testChart(t)
+	copied := filepath.Join(t.TempDir(), "ratify")
+	if err := os.CopyFS(copied, os.DirFS(c.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	notes, err := os.ReadFile(filepath.Join(copied, "templates", "NOTES.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped := "{{- define \"notes\" }}" + string(notes) + "{{ end -}}\nkind: Notes\nmetadata: {name: notes}\ntext: {{ include \"notes\" . | quote }}\n"
+	if err := os.WriteFile(filepath.Join(copied, "templates", "notes.yaml"), []byte(wrapped), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert := filepath.Join(t.TempDir(), "signer.crt")
+	if err := os.WriteFile(cert, []byte(testPair(t).CA), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := (&Chart{Helm: c.Helm, Dir: copied}).Render(t.Context(), "--set-file", "notaryCert="+cert, "--set", "replicas=1,gatekeeper.cacheTTL=45s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := objects.Find("Notes", "notes").Text("text")
+	for _, want := range []string{"validatingWebhookFailurePolicy=Fail", "validatingWebhookTimeoutSeconds=5", "mutatingWebhookTimeoutSeconds=2",
+		"externaldataProviderResponseCacheTTL=45s", "maxServingThreads=", "mutatingWebhookCustomRules=", "pods/ephemeralcontainers",
+		"kube-system", "one pod here", "provider.tls.requireValues=true", "made now, valid for 3650 days"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}

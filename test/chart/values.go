@@ -1,0 +1,233 @@
+package chart
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Pair is a TLS pair and its CA, in PEM.
+type Pair struct{ Cert, Key, CA string }
+
+// NewPair makes a TLS pair for some host names, valid for an hour.
+func NewPair(hosts ...string) (Pair, error) {
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Pair{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Pair{}, err
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test-ca"},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, DNSNames: hosts,
+		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	if err != nil {
+		return Pair{}, err
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
+	if err != nil {
+		return Pair{}, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return Pair{}, err
+	}
+	text := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	return Pair{Cert: text("CERTIFICATE", leafDER), Key: text("PRIVATE KEY", keyDER), CA: text("CERTIFICATE", caDER)}, nil
+}
+
+// A change is another value than the default one of a leaf of values.yaml, and the values under which it has an effect.
+type change struct {
+	value any
+	with  map[string]any // by path
+	// alone means that the value excludes one of the others, and so is not part of EveryValue's first set.
+	alone bool
+}
+
+// changes holds the values that cannot be made from the default, by path; the others are flipped, counted up, or replaced.
+func changes(p Pair) map[string]change {
+	any1 := func(key, value string) map[string]any { return map[string]any{key: value} }
+	return map[string]change{
+		"notaryCert":                             {value: p.CA + p.Cert},
+		"notation.tsaCert":                       {value: p.CA},
+		"notation.level":                         {value: "permissive"},
+		"notation.trustedIdentities":             {value: []any{"x509.subject: C=US, ST=WA, O=acme"}},
+		"notation.registryScopes":                {value: []any{"registry.example/app"}},
+		"notation.trustPolicy":                   {value: trustPolicy()},
+		"registries":                             {value: registries(p)},
+		"policies":                               {value: []any{map[string]any{"name": "other", "scopes": []any{"ghcr.io/*"}, "verifiers": []any{"notation"}, "require": 1}}},
+		"cache.ttl":                              {value: "11m"},
+		"cache.refusalTTL":                       {value: "11s"},
+		"cache.tagTTL":                           {value: "6s"},
+		"cache.maxBytes":                         {value: "32Mi"},
+		"mutation.reference":                     {value: "digest"},
+		"config":                                 {value: wholeConfig(), with: map[string]any{"registries": []any{}, "notation.trustPolicy": map[string]any{}}, alone: true},
+		"configKind":                             {value: "Secret"},
+		"gatekeeper.namespace":                   {value: "policy", with: map[string]any{"gatekeeper.clientCA": p.CA}},
+		"gatekeeper.certSecret":                  {value: "other", with: map[string]any{"gatekeeper.clientCA": "", "gatekeeper.namespace": ""}},
+		"gatekeeper.clientCA":                    {value: p.CA},
+		"gatekeeper.cacheTTL":                    {value: "1m"},
+		"provider.url":                           {value: "https://ratify.example:8443/"},
+		"provider.tls.crt":                       {value: p.Cert + p.CA},
+		"provider.tls.key":                       {value: p.Key + "\n"},
+		"provider.tls.ca":                        {value: p.CA + p.Cert},
+		"provider.tls.extraCA":                   {value: p.Cert},
+		"provider.tls.rotation":                  {value: "2027-01", with: withoutPair(), alone: true},
+		"image.digest":                           {value: "sha256:" + strings.Repeat("a", 64)},
+		"image.pullPolicy":                       {value: "Always"},
+		"imagePullSecrets":                       {value: []any{any1("name", "pull")}},
+		"logLevel":                               {value: "debug"},
+		"resources.requests.cpu":                 {value: "200m"},
+		"resources.requests.memory":              {value: "256Mi"},
+		"resources.limits.memory":                {value: "1Gi"},
+		"topologySpread.topologyKeys":            {value: []any{"example/rack"}},
+		"topologySpread.whenUnsatisfiable":       {value: "DoNotSchedule"},
+		"networkPolicy.healthFrom":               {value: []any{map[string]any{"namespaceSelector": map[string]any{"matchLabels": any1("team", "monitoring")}}}},
+		"networkPolicy.egressPorts":              {value: []any{443}},
+		"networkPolicy.extraEgress":              {value: []any{map[string]any{"ports": []any{map[string]any{"port": 8443, "protocol": "TCP"}}}}},
+		"metrics.serviceMonitor.interval":        {value: "31s", with: map[string]any{"metrics.serviceMonitor.enabled": true}},
+		"metrics.serviceMonitor.labels":          {value: any1("prometheus", "main"), with: map[string]any{"metrics.serviceMonitor.enabled": true}},
+		"metrics.podMonitor.interval":            {value: "31s", with: map[string]any{"metrics.podMonitor.enabled": true}},
+		"metrics.podMonitor.labels":              {value: any1("prometheus", "main"), with: map[string]any{"metrics.podMonitor.enabled": true}},
+		"serviceAccount.annotations":             {value: any1("example/role", "reader")},
+		"podSecurityContext.seccompProfile.type": {value: "Unconfined"},
+		"securityContext.capabilities.drop":      {value: []any{"NET_RAW"}},
+		"dnsConfig.options":                      {value: []any{map[string]any{"name": "ndots", "value": "2"}}},
+		"extraEnv":                               {value: []any{map[string]any{"name": "EXTRA", "value": "1"}}},
+		"extraVolumes":                           {value: []any{map[string]any{"name": "extra", "emptyDir": map[string]any{}}}},
+		"extraVolumeMounts":                      {value: []any{map[string]any{"name": "extra", "mountPath": "/extra"}}},
+		"commonLabels":                           {value: any1("team", "security")},
+		"podLabels":                              {value: any1("sidecar", "off")},
+		"podAnnotations":                         {value: any1("example/note", "x")},
+		"nodeSelector":                           {value: any1("kubernetes.io/os", "linux")},
+		"tolerations":                            {value: []any{map[string]any{"key": "critical", "operator": "Exists"}}},
+		"affinity":                               {value: map[string]any{"nodeAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{"nodeSelectorTerms": []any{map[string]any{"matchExpressions": []any{map[string]any{"key": "a", "operator": "Exists"}}}}}}}},
+	}
+}
+
+func trustPolicy() map[string]any {
+	return map[string]any{"version": "1.0", "trustPolicies": []any{map[string]any{
+		"name": "mine", "registryScopes": []any{"*"}, "signatureVerification": map[string]any{"level": "strict", "override": map[string]any{"revocation": "log"}},
+		"trustStores": []any{"ca:certs", "tsa:certs"}, "trustedIdentities": []any{"*"}}}}
+}
+
+func registries(p Pair) []any {
+	return []any{
+		map[string]any{"host": "localhost:5000", "plainHTTP": true, "allowPrivate": true},
+		map[string]any{"host": "*.ecr.example", "authHosts": []any{"sts.example"}, "redirectHosts": []any{"*.s3.example"}, "ca": p.CA,
+			"proxy": "http://proxy.example:3128", "noProxy": []any{"internal.example"}},
+	}
+}
+
+// wholeConfig sets every top-level key of the configuration.
+func wholeConfig() map[string]any {
+	return map[string]any{
+		"stores": []any{map[string]any{"name": "mine", "type": "oras", "scopes": []any{"*"}, "settings": map[string]any{}}},
+		"verifiers": []any{map[string]any{"name": "mine", "type": "notation", "settings": map[string]any{
+			"trustStores": []any{map[string]any{"type": "ca", "name": "certs", "files": []any{"/etc/ratify/config/notary.crt"}}},
+			"trustPolicy": map[string]any{"version": "1.0", "trustPolicies": []any{map[string]any{"name": "mine", "registryScopes": []any{"*"},
+				"signatureVerification": map[string]any{"level": "strict"}, "trustStores": []any{"ca:certs"}, "trustedIdentities": []any{"*"}}}},
+		}}},
+		"policies":           []any{map[string]any{"name": "mine", "scopes": []any{"*"}, "verifiers": []any{"mine"}, "require": "any"}},
+		"cache":              map[string]any{"ttl": "1m", "refusalTTL": "1s", "tagTTL": "1s", "maxEntries": 10, "maxBytes": "1Mi"},
+		"mutation":           map[string]any{"reference": "digest"},
+		"gatekeeperCacheTTL": "10s",
+		"concurrency":        3,
+	}
+}
+
+func withoutPair() map[string]any {
+	return map[string]any{"provider.tls.crt": "", "provider.tls.key": "", "provider.tls.ca": ""}
+}
+
+// EveryValue returns sets of values for `helm --values` that together set every value of values.yaml to something else
+// than its default. Sets are needed because a few values exclude each other. What p is for: NewPair.
+func EveryValue(defaults map[string]any, p Pair) ([]map[string]any, error) {
+	first := map[string]any{}
+	alone := []map[string]any{}
+	for _, path := range Leaves(defaults) {
+		c, err := changed(defaults, path, p)
+		if err != nil {
+			return nil, err
+		}
+		if c.alone {
+			set := base(p)
+			put(set, path, c.value)
+			for other, value := range c.with {
+				put(set, strings.Split(other, "."), value)
+			}
+			alone = append(alone, set)
+			continue
+		}
+		put(first, path, c.value)
+	}
+	return append([]map[string]any{first}, alone...), nil
+}
+
+// base is what every rendering here starts from: enough to render, and the same each time.
+func base(p Pair) map[string]any {
+	return map[string]any{"notaryCert": p.CA,
+		"provider": map[string]any{"tls": map[string]any{"crt": p.Cert, "key": p.Key, "ca": p.CA}}}
+}
+
+// changed returns another value for a leaf.
+func changed(defaults map[string]any, path []string, p Pair) (change, error) {
+	if c, ok := changes(p)[strings.Join(path, ".")]; ok {
+		return c, nil
+	}
+	switch v := Object(defaults).Get(path...).(type) {
+	case bool:
+		return change{value: !v}, nil
+	case float64:
+		return change{value: v + 1}, nil
+	case string:
+		return change{value: "changed"}, nil
+	default:
+		return change{}, fmt.Errorf("%s: no other value is known for it: add one to changes", strings.Join(path, "."))
+	}
+}
+
+// Leaves returns the paths of all values that hold no further values: scalars, lists, and empty maps.
+func Leaves(values map[string]any) [][]string {
+	var paths [][]string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		below, ok := values[key].(map[string]any)
+		if !ok || len(below) == 0 {
+			paths = append(paths, []string{key})
+			continue
+		}
+		for _, path := range Leaves(below) {
+			paths = append(paths, append([]string{key}, path...))
+		}
+	}
+	return paths
+}
+
+// put sets the value at a path, and makes the maps on the way.
+func put(values map[string]any, path []string, value any) {
+	for _, key := range path[:len(path)-1] {
+		below, ok := values[key].(map[string]any)
+		if !ok {
+			below = map[string]any{}
+			values[key] = below
+		}
+		values = below
+	}
+	values[path[len(path)-1]] = value
+}

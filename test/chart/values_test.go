@@ -1,0 +1,217 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/ratify-provider/ratify/config"
+)
+
+var find = sync.OnceValues(func() (*Chart, error) { return Find(context.Background()) })
+
+func testChart(t *testing.T) *Chart {
+	t.Helper()
+	c, err := find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func testPair(t *testing.T) Pair {
+	t.Helper()
+	p, err := NewPair("ratify.gatekeeper-system.svc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func defaults(t *testing.T) map[string]any {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(testChart(t).Dir, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{}
+	if err := yaml.UnmarshalStrict(data, &values); err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// template renders values; the text is what helm printed or, where it refused, why.
+func template(t *testing.T, values map[string]any, args ...string) (string, error) {
+	t.Helper()
+	data, err := yaml.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return testChart(t).Template(t.Context(), append(args, "--values", file)...)
+}
+
+func render(t *testing.T, values map[string]any, args ...string) Objects {
+	t.Helper()
+	text, err := template(t, values, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := Decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+// refuse renders values that must be refused, and returns the reason.
+func refuse(t *testing.T, values map[string]any, args ...string) string {
+	t.Helper()
+	if _, err := template(t, values, args...); err != nil {
+		return err.Error()
+	}
+	t.Fatal("it was rendered")
+	return ""
+}
+
+func TestLint(t *testing.T) {
+	p := testPair(t)
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	data, err := yaml.Marshal(base(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{"defaults": nil, "values": {"--strict", "--values", file}} {
+		t.Run(name, func(t *testing.T) {
+			if out, err := testChart(t).run(t.Context(), append([]string{"lint", testChart(t).Dir}, args...)...); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func TestFirstUsersCommand(t *testing.T) {
+	cert := filepath.Join(t.TempDir(), "signer.crt")
+	if err := os.WriteFile(cert, []byte(testPair(t).CA), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := testChart(t).Render(t.Context(), "--set-file", "notaryCert="+cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, name := range map[string]string{"Deployment": "ratify", "Service": "ratify", "Provider": "ratify-provider",
+		"PodDisruptionBudget": "ratify", "NetworkPolicy": "ratify", "ServiceAccount": "ratify", "ConfigMap": "ratify-config", "Secret": "ratify-tls"} {
+		if objects.Find(kind, name) == nil {
+			t.Errorf("no %s %s", kind, name)
+		}
+	}
+	checkConfig(t, objects)
+}
+
+// TestEveryValueHasAnEffect changes each leaf of values.yaml alone: a value that changes nothing is one that lies.
+func TestEveryValueHasAnEffect(t *testing.T) {
+	// What two renderings cannot show by their difference.
+	elsewhere := map[string]string{
+		"provider.tls.days":          "TestPairOfTheChart",
+		"provider.tls.requireValues": "TestRefusals",
+	}
+	p := testPair(t)
+	values := defaults(t)
+	for _, path := range Leaves(values) {
+		name := strings.Join(path, ".")
+		if elsewhere[name] != "" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := changed(values, path, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := base(p)
+			for other, value := range c.with {
+				put(before, strings.Split(other, "."), value)
+			}
+			first := withoutPairs(t, before)
+			put(before, path, c.value)
+			second := withoutPairs(t, before)
+			if first == second {
+				t.Errorf("%v changes nothing", c.value)
+			}
+		})
+	}
+}
+
+// withoutPairs renders values; where the chart makes the pair, it is left out, for it differs each time.
+func withoutPairs(t *testing.T, values map[string]any) string {
+	t.Helper()
+	text, err := template(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := Decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkClientAuth(t, objects)
+	if Object(values).Text("provider", "tls", "crt") != "" {
+		return text
+	}
+	for _, o := range objects {
+		if o.Kind() == "Secret" {
+			delete(o, "data")
+			delete(o.Get("metadata", "annotations").(map[string]any), "ratify/changed-at")
+		}
+		if spec, ok := o.Get("spec").(map[string]any); ok {
+			delete(spec, "caBundle")
+		}
+	}
+	return fmt.Sprint(objects)
+}
+
+func TestEveryValueAtOnce(t *testing.T) {
+	p := testPair(t)
+	sets, err := EveryValue(defaults(t), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, set := range sets {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			objects := render(t, set)
+			checkConfig(t, objects)
+			checkClientAuth(t, objects)
+		})
+	}
+}
+
+// checkConfig reads the rendered configuration as the provider does.
+func checkConfig(t *testing.T, objects Objects) *config.File {
+	t.Helper()
+	text := objects.ConfigFiles()["config.yaml"]
+	if text == "" {
+		// A renamed release names its objects otherwise.
+		for _, o := range objects {
+			if strings.HasSuffix(o.Name(), "-config") {
+				text = o.Text("data", "config.yaml") + o.Text("stringData", "config.yaml")
+			}
+		}
+	}
+	file, err := config.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return file
+}
