@@ -98,6 +98,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		{"API server", c.startAPIServer},
 		{"workloads", c.startWorkloads},
 		{"Gatekeeper", c.startGatekeeper},
+		{"the default account and a node", c.waitWorkloads},
 	}
 	for _, step := range steps {
 		start := time.Now()
@@ -107,7 +108,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("start %s: %w", step.what, err)
 		}
-		c.options.Progress("%s up after %.1f s", step.what, time.Since(start).Seconds())
+		c.options.Progress("%s: up after %.1f s", step.what, time.Since(start).Seconds())
 	}
 	return nil
 }
@@ -119,13 +120,9 @@ func (c *Cluster) Stop() {
 	}
 }
 
-// Logs returns the last lines of each process's output.
-func (c *Cluster) Logs(lines int) string {
-	var b strings.Builder
-	for _, p := range c.processes {
-		fmt.Fprintf(&b, "=== %s (%s)\n%s\n", p.Name, p.LogFile, p.Tail(lines))
-	}
-	return b.String()
+// Log returns the last lines of a process's output, by the name of its program.
+func (c *Cluster) Log(name string, lines int) string {
+	return tailFile(filepath.Join(c.Dir, name+".log"), lines)
 }
 
 // GatekeeperCA is the certificate, in PEM, of the authority behind Gatekeeper's client certificate.

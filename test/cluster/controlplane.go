@@ -34,6 +34,10 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	frontProxyCA, err := c.write("front-proxy-ca.crt", c.pki.frontProxy.cert)
+	if err != nil {
+		return err
+	}
 	accountCert, accountKey, err := c.writePair("service-accounts", c.pki.serviceAccounts)
 	if err != nil {
 		return err
@@ -42,6 +46,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	server, err := c.spawn("kube-apiserver", nil, "--etcd-servers="+etcdURL,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[2]), "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--tls-cert-file="+cert, "--tls-private-key-file="+key, "--client-ca-file="+clientCA,
+		"--requestheader-client-ca-file="+frontProxyCA, "--requestheader-allowed-names=front-proxy", "--requestheader-username-headers=X-Remote-User",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+accountCert, "--service-account-signing-key-file="+accountKey,
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true", "--profiling=false")
@@ -78,8 +83,13 @@ func (c *Cluster) startWorkloads(ctx context.Context) error {
 	if err := c.startControllers(); err != nil {
 		return err
 	}
-	if err := c.startNodes(ctx); err != nil {
-		return err
+	return c.startNodes(ctx)
+}
+
+// waitWorkloads waits for what pods need of the controllers. They take seconds to begin, in which Gatekeeper starts.
+func (c *Cluster) waitWorkloads(ctx context.Context) error {
+	if !c.options.Workloads {
+		return nil
 	}
 	if _, err := c.Kubectl(ctx, "wait", "--for=create", "serviceaccount/default", "--timeout=120s"); err != nil {
 		return err

@@ -95,9 +95,10 @@ func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// The PKI of a cluster: one authority for the API server and its clients, one for Gatekeeper's webhook.
+// The PKI of a cluster: one authority for the API server and its clients, one for Gatekeeper's webhook, and one of which nobody has a certificate:
+// the components ask for an authority of front proxies, and wait for it.
 type pki struct {
-	cluster, gatekeeper                    *authority
+	cluster, gatekeeper, frontProxy        *authority
 	apiServer, admin, controllerManager    pair
 	scheduler, serviceAccounts, webhookTLS pair
 }
@@ -121,6 +122,9 @@ func newPKI() (*pki, error) {
 		return nil, err
 	}
 	if p.gatekeeper, err = newAuthority(pkix.Name{CommonName: "gatekeeper-ca", Organization: []string{"gatekeeper"}}); err != nil {
+		return nil, err
+	}
+	if p.frontProxy, err = newAuthority(pkix.Name{CommonName: "front-proxy-ca"}); err != nil {
 		return nil, err
 	}
 	serviceAccounts, err := newAuthority(pkix.Name{CommonName: "service-accounts"})

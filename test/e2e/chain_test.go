@@ -44,7 +44,7 @@ func startCluster(t *testing.T, options cluster.Options) *cluster.Cluster {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(c.Logs(12))
+			t.Logf("the end of Gatekeeper's log:\n%s", c.Log("gatekeeper", 10))
 		}
 		c.Stop()
 	})

@@ -70,7 +70,7 @@ func providerStopped(t *testing.T, c *chain) {
 
 func providerSlow(t *testing.T, c *chain) {
 	image := c.images.fresh(t)
-	resume := c.provider.pause()
+	resume := c.provider.pause(t)
 	t.Cleanup(resume)
 	c.undecided(t, "slow", image.Reference, "context deadline exceeded")
 	resume()

@@ -238,13 +238,24 @@ func (p *provider) start(t *testing.T, dir string) {
 // stop ends the provider as a kubelet does; it must end well.
 func (p *provider) stop(t *testing.T) {
 	t.Helper()
+	p.mustRun(t)
 	if err := p.process.Stop(30 * time.Second); err != nil {
 		t.Errorf("the provider ended with %v\n%s", err, p.process.Tail(10))
 	}
 }
 
+// mustRun ends a step that is about a provider which did not even start.
+func (p *provider) mustRun(t *testing.T) {
+	t.Helper()
+	if p.process == nil {
+		t.Fatal("the provider has never been ready")
+	}
+}
+
 // pause stops the provider in the middle of whatever it does, without closing a connection, until the returned function is called.
-func (p *provider) pause() (resume func()) {
+func (p *provider) pause(t *testing.T) (resume func()) {
+	t.Helper()
+	p.mustRun(t)
 	p.process.Signal(syscall.SIGSTOP)
 	return func() { p.process.Signal(syscall.SIGCONT) }
 }
