@@ -161,6 +161,19 @@ func (e *Error) UserRemedy() string {
 	return e.Code.Info().Remedy
 }
 
+// reason returns the error if its code says why an image is not verified, and INTERNAL otherwise: a nil pointer in an
+// error, and a code such as VERIFIED or one that nobody has heard of, are defects of whoever made them.
+func (e *Error) reason() *Error {
+	if e == nil {
+		return &Error{Code: Internal, Err: errors.New("a nil *Error was returned as an error")}
+	}
+	info := e.Code.Info()
+	if info.Code == e.Code && (info.Outcome == OutcomeRefused || info.Outcome == OutcomeUnknown) {
+		return e
+	}
+	return &Error{Code: Internal, Err: e}
+}
+
 // AsError returns err as an *Error: itself if it is one; DEADLINE if a deadline or a cancellation ended the work;
 // INTERNAL otherwise, for an error that nobody gave a code is a defect. It is the only place that makes such a choice.
 func AsError(err error) *Error {
@@ -169,7 +182,7 @@ func AsError(err error) *Error {
 	case err == nil:
 		return nil
 	case errors.As(err, &e):
-		return e
+		return e.reason()
 	case isContextError(err):
 		return &Error{Code: Deadline, Err: err}
 	default:

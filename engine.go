@@ -102,7 +102,7 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 	if err != nil {
 		return err
 	}
-	found, err := e.look(ctx, s, known, subjectRepo, evidenceRepo)
+	found, err := e.look(ctx, s, known, subjectRepo, evidenceRepo, report.TraceID)
 	if found.subject.Digest != "" {
 		s = s.At(found.subject.Digest)
 		report.Subject, report.Digest = s.String(), s.Digest
@@ -141,7 +141,7 @@ type findings struct {
 }
 
 // look resolves the subject and lists its referrers, at the same time where the digest is known beforehand.
-func (e *Engine) look(ctx context.Context, s Subject, known *ocispec.Descriptor, subjectRepo, evidenceRepo Repository) (f findings, err error) {
+func (e *Engine) look(ctx context.Context, s Subject, known *ocispec.Descriptor, subjectRepo, evidenceRepo Repository, traceID string) (f findings, err error) {
 	if known != nil || s.Digest == "" {
 		if known == nil {
 			desc, err := resolve(ctx, subjectRepo, s)
@@ -160,7 +160,7 @@ func (e *Engine) look(ctx context.Context, s Subject, known *ocispec.Descriptor,
 	go func() {
 		var err error
 		defer func() { listed <- err }()
-		defer e.contain("", &err)
+		defer e.contain(traceID, &err)
 		f.referrers, f.limit, err = list(ctx, evidenceRepo, ocispec.Descriptor{Digest: s.Digest})
 	}()
 	desc, err := resolve(ctx, subjectRepo, s)

@@ -117,8 +117,7 @@ func (x *examination) collect(ctx context.Context, f findings, repo Repository) 
 		s.left, s.limit = 0, f.limit
 		evidence, err := x.find(ctx, v, f, repo)
 		if err != nil {
-			s.problem = AsError(err)
-			s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, s.problem))
+			x.fail(s, v, ocispec.Descriptor{}, err)
 		}
 		if len(evidence) == 0 && err == nil {
 			x.judgeAbsence(i, v, f)
@@ -154,7 +153,9 @@ func (x *examination) find(ctx context.Context, v NamedVerifier, f findings, rep
 	}
 	add(f.referrers)
 	if finder, ok := v.Verifier.(Finder); ok {
-		more, err := finder.Find(ctx, f.subject, repo)
+		findCtx, cancel := halfOfWhatIsLeft(ctx)
+		defer cancel()
+		more, err := finder.Find(findCtx, f.subject, repo)
 		if err != nil {
 			return evidence, err
 		}
@@ -219,19 +220,20 @@ func (x *examination) examinePiece(ctx context.Context, subject ocispec.Descript
 		return
 	}
 	s.left--
-	var refusal *Error
-	switch {
-	case err == nil:
+	if err == nil {
 		x.settle(s, v, p.evidence, result)
-	case errors.As(err, &refusal) && refusal.Code.Definitive():
-		s.reports = append(s.reports, x.failure(v, p.evidence, refusal))
-	default:
-		problem := AsError(err)
-		if s.problem == nil {
-			s.problem = problem
-		}
-		s.reports = append(s.reports, x.failure(v, p.evidence, problem))
+		return
 	}
+	x.fail(s, v, p.evidence, err)
+}
+
+// fail takes an error into a standing: a definitive one is a refusal, any other leaves it open.
+func (x *examination) fail(s *standing, v NamedVerifier, evidence ocispec.Descriptor, err error) {
+	problem := AsError(err)
+	if s.problem == nil && !problem.Code.Definitive() {
+		s.problem = problem
+	}
+	s.reports = append(s.reports, x.failure(v, evidence, problem))
 }
 
 func (x *examination) settleUnexamined(p piece, v NamedVerifier) {
@@ -279,7 +281,7 @@ func (x *examination) settle(s *standing, v NamedVerifier, evidence ocispec.Desc
 func (x *examination) verifierReport(v NamedVerifier, evidence ocispec.Descriptor, code Code, success bool) VerifierReport {
 	r := VerifierReport{
 		Subject: x.subject.String(), IsSuccess: success, Name: v.Name, Type: v.Type,
-		ArtifactType: Truncate(evidence.ArtifactType), Reference: evidence.Digest,
+		ArtifactType: Truncate(evidence.ArtifactType), Reference: digest.Digest(Truncate(evidence.Digest.String())),
 		Code: code, Message: code.Info().Message,
 	}
 	return r
@@ -353,14 +355,17 @@ func (x *examination) reason() *Error {
 		if s.verdict() != refused {
 			continue
 		}
-		if s.limit != nil && limit == nil {
+		// Evidence that was left unexamined because the decision did not need it did not decide: nor did its number.
+		if limit == nil && !slices.ContainsFunc(s.reports, func(r VerifierReport) bool { return r.Code == NotExamined }) {
 			limit = s.limit
 		}
 		for _, r := range s.reports {
 			if r.IsSuccess || r.Code == NotExamined {
 				continue
 			}
-			failed++
+			if r.Reference != "" {
+				failed++
+			}
 			rank := slices.Index(nearness, r.Code)
 			if rank < 0 {
 				rank = len(nearness)
@@ -374,13 +379,13 @@ func (x *examination) reason() *Error {
 		return &Error{Code: LimitExceeded, Message: limit.UserMessage() + ", and none proves the image"}
 	}
 	e := &Error{Code: best.Code, Message: best.Message, Remedy: best.Remedy}
-	if failed > 1 {
+	if failed > 1 && best.Reference != "" {
 		e.Message += fmt.Sprintf(" (the nearest of %d)", failed)
 	}
 	return e
 }
 
-// halfOfWhatIsLeft leaves time for the next piece if this one is stuck.
+// halfOfWhatIsLeft leaves time for the next piece, or the next verifier's evidence, if this one is stuck.
 func halfOfWhatIsLeft(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
