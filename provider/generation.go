@@ -88,13 +88,12 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 
 // verifyDigest is verify for a subject with a digest alone; known is its description, where there is one.
 func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor) (v *verdict, cached bool, err error) {
-	key := verdictKey(s)
-	if v, ok := g.verdicts.Get(key); ok && !g.endsSoon(v) {
+	if v, ok := g.known(s); ok {
 		g.metrics.cacheLookups.WithLabelValues("verdict", "hit").Inc()
 		return v, true, nil
 	}
 	g.metrics.cacheLookups.WithLabelValues("verdict", "miss").Inc()
-	f, err := g.join("verify "+key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, known) })
+	f, err := g.join("verify "+verdictKey(s), func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, known) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -104,8 +103,22 @@ func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *
 	return f.verdict, false, f.err
 }
 
-// decide asks the engine and keeps what it says, unless it could not tell.
+// known gives the verdict that is kept of a subject, unless it would end while Gatekeeper still keeps it: then it is
+// worth another look.
+func (g *generation) known(s ratify.Subject) (*verdict, bool) {
+	v, ok := g.verdicts.Get(verdictKey(s))
+	if !ok || v.report.IsSuccess && time.Until(time.Unix(v.report.NotAfter, 0)) < time.Duration(g.settings.GatekeeperCacheTTL) {
+		return nil, false
+	}
+	return v, true
+}
+
+// decide asks the engine and keeps what it says, unless it could not tell. A flight that ended after its asker had
+// looked for a verdict, and before it asked for a flight, has left one.
 func (g *generation) decide(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor) (*verdict, error) {
+	if v, ok := g.known(s); ok {
+		return v, nil
+	}
 	release, err := g.slot(ctx)
 	if err != nil {
 		return nil, err
@@ -152,6 +165,9 @@ func (g *generation) resolve(ctx context.Context, s ratify.Subject) (ocispec.Des
 }
 
 func (g *generation) resolveTag(ctx context.Context, s ratify.Subject) (ocispec.Descriptor, error) {
+	if desc, ok := g.tags.Get(tagKey(s)); ok {
+		return desc, nil
+	}
 	release, err := g.slot(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -167,11 +183,10 @@ func (g *generation) resolveTag(ctx context.Context, s ratify.Subject) (ocispec.
 // warm begins to verify what will be asked about next, with nobody waiting.
 func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 	s = s.At(desc.Digest)
-	if _, ok := g.verdicts.Get(verdictKey(s)); ok {
-		return
-	}
 	// Where there is no room for it, it is left to whoever asks.
-	_, _ = g.join("verify "+verdictKey(s), func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, &desc) })
+	if _, ok := g.known(s); !ok {
+		_, _ = g.join("verify "+verdictKey(s), func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, &desc) })
+	}
 }
 
 // refusal makes a verdict of an error that is definitive, so that it is answered as one; it is not cached, for it has
@@ -188,11 +203,6 @@ func (g *generation) refusal(s ratify.Subject, err error) (*verdict, error) {
 		return v, nil
 	}
 	return v, problem
-}
-
-// endsSoon tells that the verdict would end while Gatekeeper still keeps it: then it is worth another look.
-func (g *generation) endsSoon(v *verdict) bool {
-	return v.report.IsSuccess && time.Until(time.Unix(v.report.NotAfter, 0)) < time.Duration(g.settings.GatekeeperCacheTTL)
 }
 
 // join returns the flight of that name, and starts it if there is none. Its work runs under a context of its own.

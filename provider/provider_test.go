@@ -1,0 +1,554 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/ratify-provider/ratify"
+)
+
+func TestVerifyAnswersEachKey(t *testing.T) {
+	f := newFace(t, "")
+	reports := f.verify("reg.example/pass:1", "reg.example/unsigned:1", "reg.example/stranger", "reg.example/absent", "other.example/app:1", "not a reference")
+	for key, want := range map[string]struct {
+		success bool
+		code    ratify.Code
+		message string
+	}{
+		"reg.example/pass:1":     {true, ratify.Verified, "verification succeeded"},
+		"reg.example/unsigned:1": {false, ratify.NoReferrers, "verification failed: no referrers found for this artifact"},
+		"reg.example/stranger":   {false, ratify.UntrustedSigner, "verification failed: signature is not produced by a trusted signer"},
+		"reg.example/absent":     {false, ratify.SubjectNotFound, "verification failed: the image does not exist in its registry"},
+		"other.example/app:1":    {false, ratify.NoPolicy, `verification failed: no policy applies to "other.example/app"`},
+		"not a reference":        {false, ratify.BadReference, `verification failed: the image reference "not a reference" is malformed: has a character that is not printable ASCII`},
+	} {
+		r := reports[key]
+		if r["isSuccess"] != want.success || r["succeeded"] != want.success || r["code"] != string(want.code) || r["message"] != want.message {
+			t.Errorf("%s: got %v %v %q", key, r["isSuccess"], r["code"], r["message"])
+		}
+		if r["version"] != "1.0" || r["traceID"] == "" {
+			t.Errorf("%s: version %v, trace %v", key, r["version"], r["traceID"])
+		}
+		if end, _ := r["notAfter"].(float64); (end > float64(time.Now().Unix())) != want.success {
+			t.Errorf("%s: notAfter %v", key, r["notAfter"])
+		}
+	}
+	if f.resolves.Load() != 4 {
+		t.Errorf("%d manifests were read; an image that no policy names, or no reference at all, needs none", f.resolves.Load())
+	}
+}
+
+func TestDuplicatesAndEmpty(t *testing.T) {
+	f := newFace(t, "")
+	keys := make([]string, maxKeys)
+	for i := range keys {
+		keys[i] = atDigest("pass", "x")
+	}
+	_, response := f.post(VerifyPath, requestBody(keys...))
+	if len(response.Response.Items) != 1 || f.verifies.Load() != 1 {
+		t.Errorf("%d items and %d verifications for one image", len(response.Response.Items), f.verifies.Load())
+	}
+	_, response = f.post(VerifyPath, requestBody())
+	if len(response.Response.Items) != 0 || response.Response.SystemError != "" {
+		t.Errorf("no keys: %+v", response.Response)
+	}
+}
+
+func TestKeysAreEchoedByteForByte(t *testing.T) {
+	f := newFace(t, "")
+	for _, key := range []string{"reg.example/pass:1", "REG.example/pass:1", "reg.example:443/pass:1", "", " ", "<a&b>\u2028", `"quoted"`, "é", strings.Repeat("a", 3000)} {
+		f.verify(key) // makes sure of it
+	}
+}
+
+func TestUnknownIsASystemError(t *testing.T) {
+	f := newFace(t, "")
+	text := f.systemError(VerifyPath, "reg.example/unsigned:1", "reg.example/pass:1", "reg.example/down:1")
+	for _, want := range []string{"1 of 3 images could not be told", "reg.example/unsigned:1: NO_REFERRERS", "reg.example/down:1: REGISTRY_UNAVAILABLE: registry reg.example answered 503. try again"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	if strings.Index(text, "NO_REFERRERS") > strings.Index(text, "REGISTRY_UNAVAILABLE") {
+		t.Errorf("refusals come first: %q", text)
+	}
+	// What could not be told is asked again; what could be is not.
+	resolves := f.resolves.Load()
+	f.systemError(VerifyPath, "reg.example/unsigned:1", "reg.example/down:1")
+	if got := f.resolves.Load() - resolves; got != 1 {
+		t.Errorf("%d manifests read again, want that of the unknown alone", got)
+	}
+}
+
+func TestPanicsAreContained(t *testing.T) {
+	f := newFace(t, "")
+	for _, key := range []string{"reg.example/panic:1", "reg.example/verifier-panics:1"} {
+		if text := f.systemError(VerifyPath, key); !strings.Contains(text, "INTERNAL") {
+			t.Errorf("%s: %q", key, text)
+		}
+	}
+	f.systemError(MutatePath, "reg.example/panic:1")
+	f.verify("reg.example/pass:1")
+}
+
+func TestPanicInAnOperation(t *testing.T) {
+	f := newFace(t, "")
+	f.provider.current.Load().verdicts = nil // the next lookup panics in the key's own goroutine
+	text := f.systemError(VerifyPath, atDigest("pass", "x"))
+	if !strings.Contains(text, "INTERNAL") || testutil.ToFloat64(f.provider.options.Metrics.panics) != 1 {
+		t.Errorf("%q, %v panics counted", text, testutil.ToFloat64(f.provider.options.Metrics.panics))
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	good := requestBody("reg.example/pass:1")
+	many := make([]string, maxKeys+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("reg.example/pass:%d", i)
+	}
+	for name, c := range map[string]struct {
+		body, want string
+		status     int
+	}{
+		"empty":                     {"", "EOF", 400},
+		"not JSON":                  {"{", "malformed", 400},
+		"array":                     {"[]", "malformed", 400},
+		"null":                      {"null", "malformed", 400},
+		"trailing data":             {good + "{}", "after its end", 400},
+		"trailing garbage":          {good + "x", "after its end", 400},
+		"duplicate field":           {strings.Replace(good, `"kind"`, `"apiVersion":"externaldata.gatekeeper.sh/v1beta1","kind"`, 1), "twice", 400},
+		"duplicate by case":         {strings.Replace(good, `"keys"`, `"Keys":["a"],"keys"`, 1), "twice", 400},
+		"field of another case":     {strings.Replace(good, `"kind"`, `"Kind"`, 1), "kind is", 400},
+		"invalid UTF-8":             {strings.Replace(good, "pass", "pa\xffss", 1), "UTF-8", 400},
+		"another apiVersion":        {strings.Replace(good, "v1beta1", "v1alpha1", 1), "apiVersion", 400},
+		"another kind":              {strings.Replace(good, "ProviderRequest", "ProviderResponse", 1), "kind", 400},
+		"keys no list":              {`{"apiVersion":"` + apiVersion + `","kind":"ProviderRequest","request":{"keys":"a"}}`, "malformed", 400},
+		"null key":                  {`{"apiVersion":"` + apiVersion + `","kind":"ProviderRequest","request":{"keys":[null]}}`, "malformed", 400},
+		"number key":                {`{"apiVersion":"` + apiVersion + `","kind":"ProviderRequest","request":{"keys":[1]}}`, "malformed", 400},
+		"request null":              {`{"apiVersion":"` + apiVersion + `","kind":"ProviderRequest","request":null}`, "malformed", 400},
+		"65 keys":                   {requestBody(many...), "65 keys, more than 64", 400},
+		"257 KiB":                   {requestBody(strings.Repeat("x", 257<<10)), "larger than 262144 bytes", 413},
+		"deep in an unknown field":  {strings.Replace(good, `"kind"`, `"x":`+strings.Repeat("[", 100000)+`,"kind"`, 1), "nested deeper", 400},
+		"cut in an unknown field":   {`{"x":{"y":`, "malformed", 400},
+		"unknown field cut as list": {`{"x":[1,`, "malformed", 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFace(t, "")
+			status, response := f.post(VerifyPath, c.body)
+			if status != c.status || !strings.Contains(response.Response.SystemError, c.want) {
+				t.Errorf("status %d, %q; want %d, %q", status, response.Response.SystemError, c.status, c.want)
+			}
+			if f.resolves.Load() != 0 {
+				t.Error("a bad request caused work")
+			}
+		})
+	}
+}
+
+func TestUnknownFieldsAreCounted(t *testing.T) {
+	f := newFace(t, "")
+	body := strings.Replace(requestBody("reg.example/pass:1"), `"kind"`, `"new":{"a":[1,{"b":null}]},"kind"`, 1)
+	if _, response := f.post(VerifyPath, body); response.Response.SystemError != "" {
+		t.Fatal(response.Response.SystemError)
+	}
+	if got := testutil.ToFloat64(f.provider.options.Metrics.unknownFields); got != 1 {
+		t.Errorf("%v unknown fields counted, want 1", got)
+	}
+}
+
+func TestMethodPathAndContentType(t *testing.T) {
+	f := newFace(t, "")
+	for _, c := range []struct {
+		method, path, contentType string
+		status                    int
+	}{
+		{"GET", VerifyPath, "application/json", 405},
+		{"PUT", MutatePath, "application/json", 405},
+		{"POST", "/", "application/json", 404},
+		{"POST", VerifyPath + "/", "application/json", 404},
+		{"POST", "/ratify/gatekeeper/v2/verify", "application/json", 404},
+		{"POST", VerifyPath, "text/plain", 415},
+		{"POST", VerifyPath, "", 415},
+	} {
+		req, _ := http.NewRequest(c.method, f.url+c.path, strings.NewReader(requestBody("reg.example/pass:1")))
+		req.Header.Set("Content-Type", c.contentType)
+		r, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body bytes.Buffer
+		_, _ = body.ReadFrom(r.Body)
+		r.Body.Close()
+		response := decodeResponse(t, body.Bytes())
+		if r.StatusCode != c.status || response.Response.SystemError == "" {
+			t.Errorf("%s %s %q: status %d, %+v", c.method, c.path, c.contentType, r.StatusCode, response.Response)
+		}
+	}
+}
+
+func TestNothingIsServedBeforeAConfiguration(t *testing.T) {
+	f := newFace(t, "")
+	f.provider.current.Store(nil)
+	if f.provider.Ready() {
+		t.Error("ready without a configuration")
+	}
+	if text := f.systemError(VerifyPath, "reg.example/pass:1"); !strings.Contains(text, "no configuration") {
+		t.Errorf("%q", text)
+	}
+}
+
+// TestDeadline: the answer comes in time and says how far it got; the work goes on; the retry finds it done.
+func TestDeadline(t *testing.T) {
+	f := newFace(t, "")
+	key := atDigest("slow", "x")
+	began := time.Now()
+	text := f.systemError(VerifyPath, key, "reg.example/pass:1")
+	if took := time.Since(began); took > 600*time.Millisecond {
+		t.Errorf("answered after %v", took)
+	}
+	for _, want := range []string{"1 of 2 images could not be told", "DEADLINE", "while reading a signature", "try again"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	close(f.gate)
+	if report := f.verify(key)[key]; report["isSuccess"] != true {
+		t.Errorf("the retry: %v", report)
+	}
+	if f.verifies.Load() != 2 {
+		t.Errorf("%d verifications, want one for each image", f.verifies.Load())
+	}
+}
+
+// TestTagWorkGoesOn: with nobody waiting any more, the step after the tag's resolution follows.
+func TestTagWorkGoesOn(t *testing.T) {
+	f := newFace(t, "")
+	f.systemError(VerifyPath, "reg.example/slow:1")
+	close(f.gate)
+	if report := f.verify("reg.example/slow:1")["reg.example/slow:1"]; report["isSuccess"] != true {
+		t.Errorf("the retry: %v", report)
+	}
+	if f.verifies.Load() != 1 || f.resolves.Load() != 1 {
+		t.Errorf("%d verifications, %d resolutions, want one of each", f.verifies.Load(), f.resolves.Load())
+	}
+}
+
+// TestOneVerificationForAll: a thousand callers, the first of them gone, one verification.
+func TestOneVerificationForAll(t *testing.T) {
+	f := newFace(t, "")
+	key := atDigest("slow", "x")
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, f.url+VerifyPath, strings.NewReader(requestBody(key)))
+		req.Header.Set("Content-Type", "application/json")
+		if r, err := http.DefaultClient.Do(req); err == nil {
+			r.Body.Close()
+		}
+	}()
+	for f.verifies.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-first
+	g := f.provider.current.Load().generation
+	s, _ := ratify.ParseKey(key)
+	var all sync.WaitGroup
+	for range 1000 {
+		all.Go(func() {
+			v, _, err := g.verify(t.Context(), s)
+			if err != nil || !v.report.IsSuccess {
+				t.Errorf("%v, %+v", err, v)
+			}
+		})
+	}
+	close(f.gate)
+	all.Wait()
+	if f.verifies.Load() != 1 {
+		t.Errorf("%d verifications", f.verifies.Load())
+	}
+}
+
+func TestOverload(t *testing.T) {
+	f := newFace(t, "")
+	g := f.provider.current.Load().generation
+	g.mu.Lock()
+	for i := range maxFlights {
+		g.flights[fmt.Sprint(i)] = &flight{}
+	}
+	g.mu.Unlock()
+	if text := f.systemError(VerifyPath, "reg.example/pass:1"); !strings.Contains(text, "OVERLOADED") {
+		t.Errorf("%q", text)
+	}
+	for range maxRequests {
+		f.provider.slots <- struct{}{}
+	}
+	if text := f.systemError(VerifyPath, "not a reference"); !strings.Contains(text, "OVERLOADED") {
+		t.Errorf("%q", text)
+	}
+}
+
+// TestConcurrencyIsBounded: no more engine calls are under way than the configuration says; who waits for a turn is told.
+func TestConcurrencyIsBounded(t *testing.T) {
+	f := newFace(t, "concurrency: 2")
+	text := f.systemError(VerifyPath, atDigest("slow", "1"), atDigest("slow", "2"), atDigest("slow", "3"))
+	if got := f.verifies.Load(); got != 2 {
+		t.Errorf("%d at the same time, want 2", got)
+	}
+	if !strings.Contains(text, "while waiting for its turn") {
+		t.Errorf("%q", text)
+	}
+	close(f.gate)
+}
+
+func TestCache(t *testing.T) {
+	t.Run("a verdict is kept by digest, not by tag", func(t *testing.T) {
+		f := newFace(t, "cache: {tagTTL: 1ns}")
+		f.verify("reg.example/pass:1")
+		f.set(func() { f.digests["reg.example/pass:1"] = digest.FromString("moved") })
+		report := f.verify("reg.example/pass:1")["reg.example/pass:1"]
+		if report["digest"] != digest.FromString("moved").String() || f.verifies.Load() != 2 {
+			t.Errorf("%v after %d verifications", report["digest"], f.verifies.Load())
+		}
+	})
+	t.Run("spellings of one image share a verdict", func(t *testing.T) {
+		f := newFace(t, "")
+		d := digest.FromString("x")
+		f.verify("reg.example/pass@"+d.String(), "reg.example/pass:tag@"+d.String(), "REG.EXAMPLE:443/pass@"+d.String())
+		if f.verifies.Load() != 1 {
+			t.Errorf("%d verifications", f.verifies.Load())
+		}
+	})
+	t.Run("it ends with the certificate", func(t *testing.T) {
+		f := newFace(t, "gatekeeperCacheTTL: 1ns")
+		f.set(func() { f.result.NotAfter = time.Now().Add(1200 * time.Millisecond) })
+		key := atDigest("pass", "x")
+		f.verify(key)
+		f.verify(key)
+		if f.verifies.Load() != 1 {
+			t.Fatalf("%d verifications before the end", f.verifies.Load())
+		}
+		time.Sleep(1300 * time.Millisecond)
+		if report := f.verify(key)[key]; report["isSuccess"] != false || report["code"] != "SIGNATURE_EXPIRED" {
+			t.Errorf("after the end: %v", report)
+		}
+	})
+	t.Run("it ends with the revocation answer", func(t *testing.T) {
+		f := newFace(t, "")
+		f.set(func() { f.result.FreshUntil = time.Now().Add(-time.Second) })
+		f.verify(atDigest("pass", "x"))
+		f.verify(atDigest("pass", "x"))
+		if f.verifies.Load() != 2 {
+			t.Errorf("%d verifications", f.verifies.Load())
+		}
+	})
+	t.Run("what ends before Gatekeeper forgets it is looked at again", func(t *testing.T) {
+		f := newFace(t, "gatekeeperCacheTTL: 30s")
+		f.set(func() { f.result.NotAfter = time.Now().Add(20 * time.Second) })
+		f.verify(atDigest("pass", "x"))
+		f.verify(atDigest("pass", "x"))
+		if f.verifies.Load() != 2 {
+			t.Errorf("%d verifications", f.verifies.Load())
+		}
+	})
+	t.Run("a refusal is kept shortly", func(t *testing.T) {
+		f := newFace(t, "cache: {refusalTTL: 50ms}")
+		key := atDigest("stranger", "x")
+		f.verify(key)
+		f.verify(key)
+		if f.verifies.Load() != 1 {
+			t.Errorf("%d verifications at once", f.verifies.Load())
+		}
+		time.Sleep(60 * time.Millisecond)
+		f.verify(key)
+		if f.verifies.Load() != 2 {
+			t.Errorf("%d verifications later", f.verifies.Load())
+		}
+	})
+}
+
+func TestReportsAreBounded(t *testing.T) {
+	f := newFace(t, "")
+	_, response := f.post(VerifyPath, requestBody("reg.example/large:1"))
+	data, err := json.Marshal(response.Response.Items[0].Value)
+	if err != nil || len(data) > maxReportBytes {
+		t.Errorf("%v, %d bytes", err, len(data))
+	}
+	if report := response.Response.Items[0].Value.(map[string]any); report["isSuccess"] != true {
+		t.Errorf("%v", report)
+	}
+}
+
+// TestInstall: a request that arrives after a configuration was installed sees nothing of the one before, and one that
+// is under way for longer is run again.
+func TestInstall(t *testing.T) {
+	f := newFace(t, "")
+	key := atDigest("pass", "x")
+	f.verify(key)
+	f.set(func() { f.result = ratify.Result{Code: ratify.UntrustedSigner} })
+	f.provider.Install(f.engine(t), settings(t, ""))
+	if report := f.verify(key)[key]; report["isSuccess"] != false {
+		t.Errorf("a verdict outlived its configuration: %v", report)
+	}
+
+	f.provider.options.VerifyTimeout = 5 * time.Second
+	slow := atDigest("slow", "y")
+	f.set(func() { f.result = ratify.Result{Passed: true} })
+	old := f.provider.current.Load()
+	answered := make(chan *externaldata.ProviderResponse)
+	go func() {
+		answered <- f.provider.answer(t.Context(), "verify", f.provider.verify, []string{slow}, time.Now())
+	}()
+	for f.verifies.Load() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	f.provider.Install(f.engine(t), settings(t, ""))
+	f.provider.current.Load().since = time.Now().Add(-2 * staleAfter)
+	f.set(func() { f.result = ratify.Result{Code: ratify.UntrustedSigner} })
+	close(f.gate)
+	response := <-answered
+	v := response.Response.Items[0].Value.(json.RawMessage)
+	if !bytes.Contains(v, []byte(`"isSuccess":false`)) || f.verifies.Load() != 4 {
+		t.Errorf("a request under way got the old configuration's verdict: %s", v)
+	}
+	if old.verdicts.Stats().Entries == 0 {
+		t.Error("the old generation had no verdict: the test does not test")
+	}
+}
+
+func TestMutate(t *testing.T) {
+	d := digest.FromString("reg.example/pass:1").String()
+	latest := digest.FromString("reg.example/pass:latest").String()
+	for name, c := range map[string]struct{ settings, key, want string }{
+		"tag":                  {"", "reg.example/pass:1", "reg.example/pass:1@" + d},
+		"no tag":               {"", "reg.example/pass", "reg.example/pass@" + latest},
+		"as spelled":           {"", "REG.example:443/pass:1", "REG.example:443/pass:1@" + d},
+		"a digest":             {"", "reg.example/pass@" + d, "reg.example/pass@" + d},
+		"tag and digest":       {"", "reg.example/pass:2@" + d, "reg.example/pass:2@" + d},
+		"digest alone, tag":    {"mutation: {reference: digest}", "reg.example/pass:1", "reg.example/pass@" + d},
+		"digest alone, no tag": {"mutation: {reference: digest}", "reg.example/pass", "reg.example/pass@" + latest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFace(t, c.settings)
+			_, response := f.post(MutatePath, requestBody(c.key))
+			if len(response.Response.Items) != 1 {
+				t.Fatalf("%+v", response.Response)
+			}
+			if item := response.Response.Items[0]; item.Key != c.key || item.Value != c.want || item.Error != "" {
+				t.Errorf("%+v, want %s", item, c.want)
+			}
+			// The pinned reference maps to itself, or an update would change it again.
+			_, response = f.post(MutatePath, requestBody(c.want))
+			if item := response.Response.Items[0]; item.Value != c.want {
+				t.Errorf("pinned again: %+v", item)
+			}
+		})
+	}
+}
+
+func TestMutateNeverGivesTheUnpinnedReference(t *testing.T) {
+	f := newFace(t, "")
+	for key, code := range map[string]string{"reg.example/absent:1": "SUBJECT_NOT_FOUND", "not a reference": "BAD_REFERENCE"} {
+		_, response := f.post(MutatePath, requestBody(key))
+		if len(response.Response.Items) != 1 || response.Response.Items[0].Value != nil || !strings.HasPrefix(response.Response.Items[0].Error, code) {
+			t.Errorf("%s: %+v", key, response.Response)
+		}
+	}
+	for _, key := range []string{"reg.example/down:1", "reg.example/hang:1"} {
+		if text := f.systemError(MutatePath, key, "reg.example/pass:1"); !strings.Contains(text, "could not be told") {
+			t.Errorf("%s: %q", key, text)
+		}
+	}
+}
+
+// TestMutateWarms: what mutation resolved is verified when validation asks.
+func TestMutateWarms(t *testing.T) {
+	f := newFace(t, "")
+	_, response := f.post(MutatePath, requestBody("reg.example/pass:1"))
+	pinned := response.Response.Items[0].Value.(string)
+	f.verify(pinned, "reg.example/pass:1")
+	if f.resolves.Load() != 1 || f.verifies.Load() != 1 {
+		t.Errorf("%d resolutions, %d verifications", f.resolves.Load(), f.verifies.Load())
+	}
+}
+
+// TestLog: one record for each key, the report's fields at its top.
+func TestLog(t *testing.T) {
+	f := newFace(t, "")
+	f.verify("reg.example/stranger:1", "reg.example/pass:1")
+	f.verify("reg.example/pass:1")
+	f.systemError(VerifyPath, "reg.example/down:1")
+	f.systemError(VerifyPath, "reg.example/slow:1")
+	f.post(MutatePath, requestBody("reg.example/pass:1"))
+	records := map[string][]map[string]any{}
+	for _, entry := range f.logs.All() {
+		m := entry.ContextMap()
+		records[fmt.Sprint(entry.Message, " ", m["key"])] = append(records[fmt.Sprint(entry.Message, " ", m["key"])], m)
+	}
+	stranger := records["verify reg.example/stranger:1"]
+	if len(stranger) != 1 || stranger[0]["isSuccess"] != false || stranger[0]["code"] != "UNTRUSTED_SIGNER" ||
+		!strings.HasPrefix(stranger[0]["subject"].(string), "reg.example/stranger@sha256:") ||
+		!strings.Contains(fmt.Sprintf("%s", stranger[0]["verifierReports"]), "signature is not produced by a trusted signer") {
+		t.Errorf("stranger: %v", stranger)
+	}
+	pass := records["verify reg.example/pass:1"]
+	if len(pass) != 2 || pass[0]["cached"] != false || pass[1]["cached"] != true || pass[0]["traceID"] != pass[1]["traceID"] || pass[0]["requestID"] == pass[1]["requestID"] {
+		t.Errorf("pass: %v", pass)
+	}
+	if down := records["verify reg.example/down:1"]; len(down) != 1 || down[0]["code"] != "REGISTRY_UNAVAILABLE" {
+		t.Errorf("down: %v", down)
+	}
+	if slow := records["verify reg.example/slow:1"]; len(slow) != 1 || slow[0]["code"] != "DEADLINE" {
+		t.Errorf("slow: %v", slow)
+	}
+	if pinned := records["mutate reg.example/pass:1"]; len(pinned) != 1 || pinned[0]["code"] != "PINNED" {
+		t.Errorf("mutate: %v", pinned)
+	}
+	close(f.gate)
+}
+
+func TestSystemErrorIsBounded(t *testing.T) {
+	r := systemError(strings.Repeat("é", maxSystemErrorBytes))
+	if n := len(r.Response.SystemError); n > maxSystemErrorBytes || n < maxSystemErrorBytes-8 {
+		t.Errorf("%d bytes", n)
+	}
+	if systemError("").Response.SystemError == "" {
+		t.Error("an empty systemError is none")
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	for _, seed := range []string{requestBody("a"), requestBody("a", "a", "b"), "{}", `{"request":{"keys":[{}]}}`, `{"a":[[[[`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		keys, _, err := decodeRequest(body)
+		if err != nil {
+			return
+		}
+		// What is accepted is read the same way by the framework's own type.
+		var same externaldata.ProviderRequest
+		if err := json.Unmarshal(body, &same); err != nil {
+			t.Fatalf("accepted, but %v", err)
+		}
+		if len(keys) != len(same.Request.Keys) {
+			t.Fatalf("%q, but %q", keys, same.Request.Keys)
+		}
+		for i := range keys {
+			if keys[i] != same.Request.Keys[i] {
+				t.Fatalf("%q, but %q", keys, same.Request.Keys)
+			}
+		}
+	})
+}
