@@ -129,7 +129,8 @@ func (os Objects) Find(kind, name string) Object {
 func (os Objects) ConfigFiles() map[string]string {
 	files := map[string]string{}
 	for _, o := range os {
-		if o.Name() != Release+"-config" {
+		// fullnameOverride changes what is before it.
+		if !strings.HasSuffix(o.Name(), "-config") {
 			continue
 		}
 		for _, field := range []string{"data", "stringData"} {

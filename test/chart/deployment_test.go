@@ -337,6 +337,8 @@ func TestRefusals(t *testing.T) {
 		{"a memory limit of a rare spelling", map[string]any{"resources.limits.memory": "1e9"}, "write it as a whole number"},
 		{"a password in a ConfigMap", map[string]any{"registries": []any{map[string]any{"host": "a.example", "credentials": map[string]any{"username": "u", "password": "p"}}}},
 			"Set configKind to Secret"},
+		{"a proxy's password in a ConfigMap", map[string]any{"registries": []any{map[string]any{"host": "a.example", "proxy": "http://u:p@proxy.example:3128"}}},
+			"Set configKind to Secret"},
 		{"stores said twice", map[string]any{"config": wholeConfig(), "registries": []any{map[string]any{"host": "a.example"}}}, "config.stores: replaces"},
 		{"verifiers said twice", map[string]any{"config": wholeConfig(), "notation.trustPolicy": trustPolicy()}, "config.verifiers: replaces"},
 		{"two CAs for a registry", map[string]any{"registries": []any{map[string]any{"host": "a.example", "ca": p.CA, "caFile": "/x"}}}, "/registries/0"},

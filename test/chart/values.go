@@ -64,7 +64,7 @@ type change struct {
 func changes(p Pair) map[string]change {
 	any1 := func(key, value string) map[string]any { return map[string]any{key: value} }
 	return map[string]change{
-		"notaryCert":                             {value: p.CA + p.Cert},
+		"notaryCert":                             {value: p.CA + p.CA},
 		"notation.tsaCert":                       {value: p.CA},
 		"notation.level":                         {value: "permissive"},
 		"notation.trustedIdentities":             {value: []any{"x509.subject: C=US, ST=WA, O=acme"}},

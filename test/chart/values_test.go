@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/store/oras"
+	"github.com/ratify-provider/ratify/verifier/notation"
 )
 
 var find = sync.OnceValues(func() (*Chart, error) { return Find(context.Background()) })
@@ -197,21 +199,49 @@ func TestEveryValueAtOnce(t *testing.T) {
 	}
 }
 
-// checkConfig reads the rendered configuration as the provider does.
+// checkConfig reads the rendered configuration as the provider does: the file, the settings of each module, and the files
+// that they name.
 func checkConfig(t *testing.T, objects Objects) *config.File {
 	t.Helper()
-	text := objects.ConfigFiles()["config.yaml"]
-	if text == "" {
-		// A renamed release names its objects otherwise.
-		for _, o := range objects {
-			if strings.HasSuffix(o.Name(), "-config") {
-				text = o.Text("data", "config.yaml") + o.Text("stringData", "config.yaml")
-			}
+	dir := t.TempDir()
+	write := func(path, content string) {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
+	content := objects.ConfigFiles()
+	for name, text := range content {
+		write("config/"+name, text)
+	}
+	// What other Secrets hold.
+	write("docker/config.json", `{"auths":{"registry.example":{"auth":"dTpw"}}}`)
+	write("trust/ca/team.crt", content["notary.crt"])
+	text := strings.ReplaceAll(content["config.yaml"], "/etc/ratify", dir)
 	file, err := config.Parse([]byte(text))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
+	}
+	for _, m := range file.Stores {
+		var cfg oras.Config
+		if err := m.Settings.Decode(&cfg); err != nil {
+			t.Error(err)
+		}
+		if _, err := oras.New(cfg, oras.Deps{}); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	for _, m := range file.Verifiers {
+		var cfg notation.Config
+		if err := m.Settings.Decode(&cfg); err != nil {
+			t.Error(err)
+		}
+		if _, err := notation.New(cfg, notation.Deps{}); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
 	}
 	return file
 }

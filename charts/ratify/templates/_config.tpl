@@ -22,7 +22,8 @@ merge that would not surprise. The files of notaryCert and registryCredentialsSe
 {{- $_ := set $made "concurrency" .Values.concurrency -}}
 {{- range $key, $value := $given }}{{ $_ := set $made $key $value }}{{ end -}}
 {{- $text := toYaml $made -}}
-{{- if and (eq .Values.configKind "ConfigMap") (regexMatch `(?m)^[ -]*"?(password|identityToken)"?:` $text) -}}
+{{- $secret := or (regexMatch `(?m)^[ -]*(password|identityToken):` $text) (regexMatch `(?m)^[ -]*proxy: ["']?https?://[^/]*@` $text) -}}
+{{- if and $secret (eq .Values.configKind "ConfigMap") -}}
 {{- fail "configKind: the configuration contains a password, which a ConfigMap does not keep. Set configKind to Secret, or keep the password in a file (registryCredentialsSecret, or credentials.passwordFile with extraVolumes)." -}}
 {{- end -}}
 {{- $text -}}
@@ -70,7 +71,7 @@ merge that would not surprise. The files of notaryCert and registryCredentialsSe
 {{- end -}}
 {{- $statement := dict "name" "default" "registryScopes" $n.registryScopes "signatureVerification" (dict "level" $n.level) "trustStores" $names "trustedIdentities" $n.trustedIdentities -}}
 {{- $policy := $n.trustPolicy | default (dict "version" "1.0" "trustPolicies" (list $statement)) -}}
-{{- $settings := dict "trustStores" $stores "trustPolicy" $policy "requireRevocationInfo" $n.requireRevocationInfo -}}
+{{- $settings := dict "trustStores" $stores "trustPolicy" $policy "requireRevocationInfo" $n.requireRevocationInfo "allowPrivateRevocation" $n.allowPrivateRevocation -}}
 {{- list (dict "name" "notation" "type" "notation" "settings" $settings) | toYaml -}}
 {{- end -}}
 
