@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	externaldatav1 "github.com/open-policy-agent/frameworks/constraint/pkg/apis/externaldata/unversioned"
 	templatesv1 "github.com/open-policy-agent/frameworks/constraint/pkg/apis/templates/v1"
 	constraintclient "github.com/open-policy-agent/frameworks/constraint/pkg/client"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 )
 
@@ -63,6 +65,8 @@ type Engine struct {
 
 // New makes an engine without templates and constraints. Close ends it.
 func New(options Options) (*Engine, error) {
+	// Otherwise controller-runtime complains on stderr, half a minute later, that nobody chose a logger.
+	ctrllog.SetLogger(logr.Discard())
 	ctx, stop := context.WithCancel(context.Background())
 	e := &Engine{providers: externaldata.NewCache(), stop: stop}
 	client, err := e.newClient(ctx, options)

@@ -20,7 +20,8 @@ import (
 // A fakeProvider answers what a test tells it, over TLS 1.3 to whoever shows Gatekeeper's client certificate.
 type fakeProvider struct {
 	server *httptest.Server
-	ca     *engine.Authority
+	// ca issued the server's certificate, clients issues Gatekeeper's.
+	ca, clients *engine.Authority
 	// clientCert and clientKey are what Gatekeeper shows.
 	clientCert, clientKey string
 
@@ -32,10 +33,9 @@ type fakeProvider struct {
 func newFakeProvider(t *testing.T) *fakeProvider {
 	t.Helper()
 	p := &fakeProvider{}
-	servers, clients := newAuthority(t, "provider-ca"), newAuthority(t, "gatekeeper-ca")
-	p.ca = servers
-	p.clientCert, p.clientKey = issue(t, clients, engine.ClientName)
-	cert, key := issue(t, servers, "ratify.gatekeeper-system.svc")
+	p.ca, p.clients = newAuthority(t, "provider-ca"), newAuthority(t, "gatekeeper-ca")
+	p.clientCert, p.clientKey = issue(t, p.clients, engine.ClientName)
+	cert, key := issue(t, p.ca, "ratify.gatekeeper-system.svc")
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func newFakeProvider(t *testing.T) *fakeProvider {
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{pair},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    clients.Pool(),
+		ClientCAs:    p.clients.Pool(),
 		VerifyConnection: func(state tls.ConnectionState) error {
 			return state.PeerCertificates[0].VerifyHostname(engine.ClientName)
 		},
@@ -76,6 +76,10 @@ func issue(t *testing.T, authority *engine.Authority, name string) (cert, key st
 }
 
 func (p *fakeProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/redirect") {
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+		return
+	}
 	var request externaldata.ProviderRequest
 	if err := json.NewDecoder(r.Body).Decode(&request); err != nil || r.Method != http.MethodPost {
 		http.Error(w, "not a ProviderRequest", http.StatusBadRequest)

@@ -198,6 +198,8 @@ func errorShapes() []shape {
 			Denials: lines(inError, fmt.Sprintf(wrongCount, 2, 1))},
 		{Name: "a proof, and an error for a key nobody asked for", Body: body(item(app, proof(app)), object{"key": sidecar, "error": "no such image"}),
 			Denials: lines(strings.Replace(inError, app, sidecar, 1), fmt.Sprintf(wrongCount, 2, 1))},
+		{Name: "a proof, and an error of another text for a key nobody asked for", Body: body(item(app, proof(app)), object{"key": sidecar, "error": "x"}),
+			Denials: lines("Could not verify: "+sidecar+": x", fmt.Sprintf(wrongCount, 2, 1))},
 		{Name: "an error that is no string", Body: body(object{"key": app, "error": false, "value": proof(app)}), Denials: lines(unreadable)},
 		{Name: "an error that says success", Body: body(object{"key": app, "error": "isSuccess: true"}), Denials: lines("Could not verify: " + app + ": isSuccess: true")},
 		{Name: "an error with control characters", Body: body(object{"key": app, "error": "a\nb"}), Denials: lines("Could not verify: " + app + `: "a\nb"`)},
