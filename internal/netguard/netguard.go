@@ -25,7 +25,7 @@ const keepAlive = 30 * time.Second
 
 // A ForbiddenError says that a dial was refused before a packet was sent.
 type ForbiddenError struct {
-	// Address is the address and port that were about to be dialled, as the dialler spelled them.
+	// Address is the address that was about to be dialled.
 	Address string
 	// Class is what kind of address it is, in words for a message.
 	Class string
@@ -64,11 +64,17 @@ func check(network, address string, allowPrivate bool) error {
 	if err != nil {
 		return &ForbiddenError{Address: address, Class: "unreadable"}
 	}
-	class, verdict := classify(at.Addr())
+	return Check(at.Addr(), allowPrivate)
+}
+
+// Check judges one address as DialContext does, for an address that somebody else will dial (a proxy). The error is a
+// *ForbiddenError.
+func Check(addr netip.Addr, allowPrivate bool) error {
+	class, verdict := classify(addr)
 	if verdict == public || verdict == private && allowPrivate {
 		return nil
 	}
-	return &ForbiddenError{Address: address, Class: class, Private: verdict == private}
+	return &ForbiddenError{Address: addr.String(), Class: class, Private: verdict == private}
 }
 
 type verdict int

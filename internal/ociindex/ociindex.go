@@ -1,0 +1,137 @@
+// Package ociindex reads the list of an OCI image index as a stream and stops when it has enough, and knows the tag under
+// which such a list stands for the referrers API.
+//
+// Decoding an index whole is not safe where a stranger wrote it: four mebibytes of `{},{},…` are 1.4 million
+// descriptors, which take some 400 MiB as Go values while the list grows.
+package ociindex
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// An Index is what Read found.
+type Index struct {
+	// MediaType is the index's own, empty where it has none, or where reading stopped before it.
+	MediaType string
+	// Manifests are the descriptors in the order of the index: media type, artifact type, digest, size and annotations.
+	// Embedded data and URLs are left out: nothing may be taken from there unread.
+	Manifests []ocispec.Descriptor
+	// More tells that the list has more than was asked for; what follows was not read.
+	More bool
+}
+
+// ReferrersTag is the tag under which the referrers of a digest are listed where there is no referrers API (distribution
+// specification 1.1, "Referrers Tag Schema"): algorithm and digest, cut at 32 and 64 characters, so that the result is a
+// tag for sha512 too.
+func ReferrersTag(d digest.Digest) string {
+	algorithm, encoded := d.Algorithm().String(), d.Encoded()
+	return algorithm[:min(len(algorithm), 32)] + "-" + encoded[:min(len(encoded), 64)]
+}
+
+// entry has the fields of a descriptor that are kept.
+type entry struct {
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Digest       digest.Digest     `json:"digest"`
+	Size         int64             `json:"size"`
+	Annotations  map[string]string `json:"annotations"`
+}
+
+// Read decodes an index and keeps at most limit descriptors. What was read before an error is returned with it. Errors
+// of r are returned as they are (errors.Is); io.ErrUnexpectedEOF says that the text ends early.
+func Read(r io.Reader, limit int) (Index, error) {
+	var index Index
+	dec := json.NewDecoder(r)
+	if err := expect(dec, '{'); err != nil {
+		return index, err
+	}
+	listed := false
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return index, early(err)
+		}
+		switch key {
+		case "manifests":
+			if listed {
+				// Two lists are two readings of one index (CVE-2021-41190 is this class).
+				return index, errors.New("decode index: two lists of manifests")
+			}
+			listed = true
+			if err := index.readManifests(dec, limit); err != nil || index.More {
+				return index, err
+			}
+		case "mediaType":
+			err = dec.Decode(&index.MediaType)
+		case "layers", "config", "fsLayers":
+			return index, fmt.Errorf("decode index: it has %s", key)
+		default:
+			err = dec.Decode(&json.RawMessage{})
+		}
+		if err != nil {
+			return index, early(err)
+		}
+	}
+	if err := expect(dec, '}'); err != nil {
+		return index, err
+	}
+	switch _, err := dec.Token(); err {
+	case io.EOF:
+		return index, nil
+	case nil:
+		return index, errors.New("decode index: text after its end")
+	default:
+		return index, err
+	}
+}
+
+func (index *Index) readManifests(dec *json.Decoder, limit int) error {
+	open, err := dec.Token()
+	switch {
+	case err != nil:
+		return early(err)
+	case open == nil: // null is an empty list
+		return nil
+	case open != json.Delim('['):
+		return errors.New("decode index: manifests is no list")
+	}
+	for dec.More() {
+		if len(index.Manifests) >= limit {
+			index.More = true
+			return nil
+		}
+		var e entry
+		if err := dec.Decode(&e); err != nil {
+			return early(err)
+		}
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{
+			MediaType: e.MediaType, ArtifactType: e.ArtifactType, Digest: e.Digest, Size: e.Size, Annotations: e.Annotations,
+		})
+	}
+	return expect(dec, ']')
+}
+
+func expect(dec *json.Decoder, want json.Delim) error {
+	got, err := dec.Token()
+	if err != nil {
+		return early(err)
+	}
+	if got != want {
+		return fmt.Errorf("decode index: no %v where one is expected", want)
+	}
+	return nil
+}
+
+// early gives one name to a text that ends before the index does.
+func early(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

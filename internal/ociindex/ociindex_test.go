@@ -1,0 +1,105 @@
+package ociindex
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+const digestA = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+func TestRead(t *testing.T) {
+	for _, tc := range []struct {
+		name, text string
+		count      int
+		more       bool
+		wantErr    string
+	}{
+		{name: "empty list", text: `{"schemaVersion":2,"manifests":[]}`},
+		{name: "no list", text: `{"schemaVersion":2}`},
+		{name: "null list", text: `{"manifests":null}`},
+		{name: "two", text: `{"manifests":[{"digest":"` + digestA + `","size":1},{"size":2}],"mediaType":"m"}`, count: 2},
+		{name: "as many as the limit", text: `{"manifests":[{},{},{}]}`, count: 3},
+		{name: "more than the limit", text: `{"manifests":[{},{},{},{}]}`, count: 3, more: true},
+		{name: "more than the limit, then garbage", text: `{"manifests":[{},{},{},{}###`, count: 3, more: true},
+		{name: "nothing", text: ``, wantErr: "unexpected EOF"},
+		{name: "cut short in the list", text: `{"manifests":[{}`, count: 1, wantErr: "unexpected EOF"},
+		{name: "cut short before the end", text: `{"manifests":[{}]`, count: 1, wantErr: "unexpected EOF"},
+		{name: "HTML", text: `<html></html>`, wantErr: "invalid character"},
+		{name: "a list", text: `[]`, wantErr: "no { where one is expected"},
+		{name: "manifests is a string", text: `{"manifests":"x"}`, wantErr: "no list"},
+		{name: "two lists", text: `{"manifests":[{}],"manifests":[{}]}`, count: 1, wantErr: "two lists"},
+		{name: "an index with layers", text: `{"manifests":[],"layers":[]}`, wantErr: "it has layers"},
+		{name: "an index with a config", text: `{"config":{},"manifests":[]}`, wantErr: "it has config"},
+		{name: "text after the end", text: `{"manifests":[]}{}`, wantErr: "text after its end"},
+		{name: "size that is no number", text: `{"manifests":[{"size":"1"}]}`, wantErr: "cannot unmarshal"},
+		{name: "size beyond 63 bits", text: `{"manifests":[{"size":9223372036854775808}]}`, wantErr: "cannot unmarshal"},
+		{name: "ten thousand deep", text: `{"x":` + strings.Repeat("[", 10001), wantErr: "max depth"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			index, err := Read(strings.NewReader(tc.text), 3)
+			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
+				t.Fatalf("error %v, want %q", err, tc.wantErr)
+			}
+			if len(index.Manifests) != tc.count || index.More != tc.more {
+				t.Errorf("%d manifests, more %v; want %d, %v", len(index.Manifests), index.More, tc.count, tc.more)
+			}
+		})
+	}
+}
+
+func TestReadKeepsNoEmbeddedDataAndNoURLs(t *testing.T) {
+	text := `{"manifests":[{"mediaType":"m","artifactType":"a","digest":"` + digestA + `","size":7,"annotations":{"k":"v"},"data":"eHg=","urls":["https://a.example"],"platform":{"os":"x"}}]}`
+	index, err := Read(strings.NewReader(text), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := index.Manifests[0]
+	if d.MediaType != "m" || d.ArtifactType != "a" || d.Digest != digestA || d.Size != 7 || d.Annotations["k"] != "v" {
+		t.Errorf("descriptor %+v lost a field", d)
+	}
+	if d.Data != nil || d.URLs != nil || d.Platform != nil {
+		t.Errorf("descriptor %+v keeps what must be fetched", d)
+	}
+}
+
+func TestReadReturnsTheReadersError(t *testing.T) {
+	broken := errors.New("broken")
+	r := io.MultiReader(strings.NewReader(`{"manifests":[{},`), iotest.ErrReader(broken))
+	if index, err := Read(r, 3); !errors.Is(err, broken) || len(index.Manifests) != 1 {
+		t.Errorf("%d manifests, error %v; want 1 and the reader's error", len(index.Manifests), err)
+	}
+}
+
+// A million descriptors in 4 MiB must cost what the limit says and not what the sender chose.
+func TestReadOfAMillionDescriptorsIsCheap(t *testing.T) {
+	text := `{"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	index, err := Read(strings.NewReader(text), 500)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(index.Manifests) != 500 || !index.More {
+		t.Fatalf("%d manifests, more %v, error %v", len(index.Manifests), index.More, err)
+	}
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
+		t.Errorf("allocated %d bytes for 500 descriptors", grown)
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"`+digestA+`","size":1}]}`, 3)
+	f.Add(`{"manifests":[{},{}],"manifests":[]}`, 1)
+	f.Fuzz(func(t *testing.T, text string, limit int) {
+		limit = min(max(limit, 0), 1000)
+		index, err := Read(strings.NewReader(text), limit)
+		if len(index.Manifests) > limit {
+			t.Errorf("%d manifests, the limit is %d", len(index.Manifests), limit)
+		}
+		if err != nil && index.More {
+			t.Errorf("an error %v and more", err)
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package oras
+
+import (
+	"strings"
+)
+
+const (
+	// maxScopes and maxScopeBytes bound the scopes of a challenge that are asked of a token server: a read needs one.
+	maxScopes     = 8
+	maxScopeBytes = 1 << 10
+)
+
+// challenge is one challenge of a WWW-Authenticate header (RFC 9110 §11.6.1).
+type challenge struct {
+	scheme string // lower case
+	params map[string]string
+}
+
+// parseChallenges reads all challenges of a header's lines, as far as they follow the grammar.
+func parseChallenges(lines []string) []challenge {
+	var all []challenge
+	for _, line := range lines {
+		all = append(all, parseChallengeLine(line)...)
+	}
+	return all
+}
+
+// parseChallengeLine tells a new challenge from a further parameter of the last one by what follows its first word: a
+// parameter has an equals sign there.
+func parseChallengeLine(line string) []challenge {
+	var list []challenge
+	for rest := line; ; {
+		rest = strings.TrimLeft(rest, " \t,")
+		word, after := token(rest)
+		if word == "" {
+			return list
+		}
+		value, isParam := strings.CutPrefix(strings.TrimLeft(after, " \t"), "=")
+		if !isParam {
+			list = append(list, challenge{scheme: strings.ToLower(word), params: map[string]string{}})
+			rest = after
+			continue
+		}
+		value, after, ok := parameterValue(strings.TrimLeft(value, " \t"))
+		if !ok || len(list) == 0 {
+			return list
+		}
+		params := list[len(list)-1].params
+		// The first one counts: a second one would be another reading of the same challenge.
+		if key := strings.ToLower(word); params[key] == "" {
+			params[key] = value
+		}
+		rest = after
+	}
+}
+
+func token(s string) (word, rest string) {
+	end := strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	})
+	if end < 0 {
+		return s, ""
+	}
+	return s[:end], s[end:]
+}
+
+// parameterValue reads a token or a quoted string (RFC 9110 §5.6.4).
+func parameterValue(s string) (value, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		value, rest = token(s)
+		return value, rest, value != ""
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), s[i+1:], true
+		case '\\':
+			i++
+			if i == len(s) {
+				return "", "", false
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", false
+}
+
+// chooseChallenge gives the one challenge that is answered, in the form that oras-go reads: Bearer before Basic, since
+// a token can do less than a password; nothing where neither is asked for. Scopes beyond reading are left out: a token
+// that can write is nothing that a registry needs to be handed for a read.
+func chooseChallenge(lines []string) string {
+	basic := false
+	for _, c := range parseChallenges(lines) {
+		switch c.scheme {
+		case "bearer":
+			text := "Bearer realm=" + quoted(c.params["realm"]) + ",service=" + quoted(c.params["service"])
+			if scope := readScopes(c.params["scope"]); scope != "" {
+				text += ",scope=" + quoted(scope)
+			}
+			return text
+		case "basic":
+			basic = true
+		}
+	}
+	if basic {
+		return "Basic"
+	}
+	return ""
+}
+
+// quoted writes a quoted string that Go's unquoting, which oras-go uses for it, reads back as it is.
+func quoted(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == 0xfffd {
+			continue // nothing that a URL, a service or a scope has
+		}
+		if r == '"' || r == '\\' {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// readScopes keeps the scopes of a challenge, type:name:actions, without the actions that write.
+func readScopes(text string) string {
+	if len(text) > maxScopeBytes {
+		return ""
+	}
+	var kept []string
+	for scope := range strings.FieldsSeq(text) {
+		i := strings.LastIndexByte(scope, ':')
+		if i < 0 {
+			kept = append(kept, scope) // not of this form, and the token server knows what it means
+			continue
+		}
+		var actions []string
+		for action := range strings.SplitSeq(scope[i+1:], ",") {
+			switch action {
+			case "push", "delete", "*":
+			default:
+				actions = append(actions, action)
+			}
+		}
+		if len(actions) > 0 {
+			kept = append(kept, scope[:i+1]+strings.Join(actions, ","))
+		}
+	}
+	return strings.Join(kept[:min(len(kept), maxScopes)], " ")
+}

@@ -1,0 +1,153 @@
+package oras
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/ratify-provider/ratify"
+)
+
+// Docker Hub's names: the one in references, the one that serves, the one that gives tokens.
+const (
+	dockerHub      = "docker.io"
+	dockerRegistry = "registry-1.docker.io"
+	dockerAuth     = "auth.docker.io"
+)
+
+// dockerAuthHosts is where Docker Hub gives tokens.
+func dockerAuthHosts() []hostPattern { return []hostPattern{{name: dockerAuth}} }
+
+// dockerRedirectHosts is where Docker Hub redirects blobs to, as its documentation for firewalls lists them.
+func dockerRedirectHosts() []hostPattern {
+	return []hostPattern{
+		{name: "production.cloudflare.docker.com"},
+		{name: "production.cloudfront.docker.com"},
+		{name: ".r2.cloudflarestorage.com", below: true},
+	}
+}
+
+// dockerAlias gives all names of Docker Hub the one that references have, so that they share one entry.
+func dockerAlias(host string) string {
+	switch host {
+	case dockerRegistry, "index.docker.io":
+		return dockerHub
+	}
+	return host
+}
+
+// servingHost is the host that requests for a registry go to.
+func servingHost(host string) string {
+	if dockerAlias(host) == dockerHub {
+		return dockerRegistry
+	}
+	return host
+}
+
+// hostPattern is an exact host, all hosts below a domain, or all.
+type hostPattern struct {
+	text   string // canonical
+	any    bool
+	below  bool   // name begins with a dot and stands for all that end in it
+	name   string // lower case
+	port   string // empty: the default one of the scheme
+	labels int    // how specific a domain is
+}
+
+// parseHost parses an exact host[:port] or *.domain[:port]. The parser of references decides what a host is, so that a
+// pattern and a reference spell it the same way.
+func parseHost(text string) (hostPattern, error) {
+	host, below := strings.CutPrefix(text, "*.")
+	if below {
+		host = "x." + host
+	}
+	if strings.ContainsAny(host, "/@") {
+		return hostPattern{}, fmt.Errorf("%q is no host: leave out scheme, path and user", text)
+	}
+	subject, err := ratify.ParseKey(host + "/x")
+	if err != nil {
+		return hostPattern{}, fmt.Errorf("%q is no host", text)
+	}
+	canonical := subject.Host()
+	if canonical == dockerHub && dockerAlias(strings.ToLower(host)) != dockerHub && !strings.EqualFold(host, dockerHub+":443") {
+		return hostPattern{}, fmt.Errorf("%q is no host: without a dot it needs a port, :443 for the default one", text)
+	}
+	name, port := splitPort(canonical)
+	if below {
+		name = name[1:]
+		return hostPattern{text: "*" + name + withColon(port), below: true, name: name, port: port, labels: strings.Count(name, ".")}, nil
+	}
+	return hostPattern{text: canonical, name: name, port: port}, nil
+}
+
+// parseRegistryHost also takes * for all registries, and gives Docker Hub its one name.
+func parseRegistryHost(text string) (hostPattern, error) {
+	if text == "*" {
+		return hostPattern{text: "*", any: true}, nil
+	}
+	if text == "" {
+		return hostPattern{}, errors.New(`it is empty; write host[:port], *.domain or *`)
+	}
+	p, err := parseHost(dockerAlias(strings.ToLower(text)))
+	if err != nil {
+		return hostPattern{}, err
+	}
+	return p, nil
+}
+
+func (p hostPattern) exact() bool { return !p.any && !p.below }
+
+// match tells whether a host falls under the pattern; port is empty where it is the default one.
+func (p hostPattern) match(name, port string) bool {
+	switch {
+	case p.any:
+		return true
+	case p.port != port:
+		return false
+	case p.below:
+		return len(name) > len(p.name) && strings.HasSuffix(name, p.name)
+	default:
+		return p.name == name
+	}
+}
+
+// splitPort splits host[:port], where the host may be an IPv6 address in brackets.
+func splitPort(host string) (name, port string) {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		return host[:i], host[i+1:]
+	}
+	return host, ""
+}
+
+func withColon(port string) string {
+	if port == "" {
+		return ""
+	}
+	return ":" + port
+}
+
+// urlHost returns name and port of a URL's host in canonical form: lower case, no port where it is the scheme's own.
+func urlHost(u *url.URL) (name, port string) {
+	name, port = splitPort(strings.ToLower(u.Host))
+	if u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		port = ""
+	}
+	return name, port
+}
+
+// origin is the scheme and the canonical host of a URL: the same for all URLs that lead to the same server.
+func origin(u *url.URL) string {
+	name, port := urlHost(u)
+	return u.Scheme + "://" + name + withColon(port)
+}
+
+func matchAny(patterns []hostPattern, u *url.URL) bool {
+	name, port := urlHost(u)
+	for _, p := range patterns {
+		if p.match(name, port) {
+			return true
+		}
+	}
+	return false
+}

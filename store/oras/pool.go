@@ -1,0 +1,154 @@
+package oras
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/cache"
+)
+
+const (
+	// maxInFlightBytes bounds the bodies that are being read, in the whole process: four documents of the largest size,
+	// or a thousand signatures, and a quarter of the memory that the process may use.
+	maxInFlightBytes = 64 << 20
+	// inFlightWait is how long a read waits for others to end. It is bounded apart from the request's own deadline
+	// because readers that each hold a part and wait for the rest would wait for one another.
+	inFlightWait = 2 * time.Second
+
+	// maxClients bounds the kept transports: one for each registry entry with network settings of its own, and as many
+	// again for a configuration that is being replaced.
+	maxClients = 512
+	// clientTTL is when the transport of an entry is built anew at the next configuration; it has no state that ages.
+	clientTTL = 30 * 24 * time.Hour
+
+	// maxTokens and maxTokenCacheBytes bound the kept tokens; there is one for each repository and credential in use.
+	maxTokens          = 4096
+	maxTokenCacheBytes = 16 << 20
+	// maxTokenBytes is the limit on a header that servers have in common; a longer token could not be used.
+	maxTokenBytes = 16 << 10
+	// tokenTTL ends tokens that a registry accepts without end. One that has ended earlier costs a 401 and a new one.
+	tokenTTL = time.Hour
+
+	// refusedFor is how long a refused credential is not tried again: long enough to spare it from being locked out by
+	// a burst of pods, short enough to be forgotten by the one who mended it.
+	refusedFor = 5 * time.Second
+	// capabilityTTL is how long a registry is taken to have no referrers API; it may learn it at its next upgrade.
+	capabilityTTL = 5 * time.Minute
+	// maxRemembered and maxRememberedBytes bound what is remembered by host and repository, which are anybody's choice.
+	maxRemembered      = 4096
+	maxRememberedBytes = 8 << 20
+)
+
+// A Pool holds what outlives a configuration: connections, tokens, and what was learned about registries. Everything in
+// it is kept by a fingerprint of the settings that lead to it, the bytes of credentials and certificates included, so
+// that a changed credential or CA begins anew. It is bounded, and safe for concurrent use by many stores.
+type Pool struct {
+	clients *cache.Cache[*client]
+	tokens  *cache.Cache[string]
+	schemes *cache.Cache[auth.Scheme]
+	refused *cache.Cache[*ratify.Error]
+	// tagOnly are the repositories without referrers API.
+	tagOnly *cache.Cache[bool]
+	flights singleflight.Group
+	bodies  *semaphore.Weighted
+
+	// The periods of the constants above, shorter in tests.
+	refusedFor, capabilityTTL, requestTimeout time.Duration
+}
+
+// NewPool returns an empty pool; a process needs one.
+func NewPool() *Pool {
+	return &Pool{
+		clients:        cache.New(maxClients, maxRememberedBytes, func(*client) int64 { return 4096 }),
+		tokens:         cache.New(maxTokens, maxTokenCacheBytes, func(s string) int64 { return int64(len(s)) }),
+		schemes:        cache.New(maxRemembered, maxRememberedBytes, func(auth.Scheme) int64 { return 1 }),
+		refused:        cache.New(maxRemembered, maxRememberedBytes, func(e *ratify.Error) int64 { return int64(len(e.Message) + len(e.Remedy)) }),
+		tagOnly:        cache.New(maxRemembered, maxRememberedBytes, func(bool) int64 { return 1 }),
+		bodies:         semaphore.NewWeighted(maxInFlightBytes),
+		refusedFor:     refusedFor,
+		capabilityTTL:  capabilityTTL,
+		requestTimeout: requestTimeout,
+	}
+}
+
+func (p *Pool) client(s clientSettings) (*client, error) {
+	key := s.fingerprint()
+	if c, ok := p.clients.Get(key); ok {
+		return c, nil
+	}
+	c, err := newClient(s)
+	if err != nil {
+		return nil, err
+	}
+	c.key = key
+	p.clients.Set(key, c, clientTTL)
+	return c, nil
+}
+
+// errTooLarge says that a body is longer than what may be read of it.
+type errTooLarge struct{}
+
+func (errTooLarge) Error() string { return "the body is longer than allowed" }
+
+// bodyError says that a body could not be read on, as opposed to not understood.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return e.err.Error() }
+func (e *bodyError) Unwrap() error { return e.err }
+
+// boundedBody reads at most left bytes, and counts them against the pool from when they are read until release. What is
+// counted is what was sent, not what was announced: a slow sender holds no more than it has paid for.
+type boundedBody struct {
+	ctx  context.Context
+	r    io.Reader
+	pool *Pool
+	left int64
+	held int64
+}
+
+func (p *Pool) bound(ctx context.Context, r io.Reader, limit int64) *boundedBody {
+	return &boundedBody{ctx: ctx, r: r, pool: p, left: limit}
+}
+
+func (b *boundedBody) Read(data []byte) (int, error) {
+	// One byte more than allowed tells a body of just the right length from a longer one.
+	if int64(len(data)) > b.left+1 {
+		data = data[:b.left+1]
+	}
+	n, err := b.r.Read(data)
+	if err != nil && err != io.EOF {
+		err = &bodyError{err}
+	}
+	if int64(n) > b.left {
+		return int(b.left), errTooLarge{}
+	}
+	b.left -= int64(n)
+	if acquireErr := b.acquire(int64(n)); acquireErr != nil {
+		return 0, acquireErr
+	}
+	return n, err
+}
+
+func (b *boundedBody) acquire(n int64) error {
+	if !b.pool.bodies.TryAcquire(n) {
+		ctx, cancel := context.WithTimeout(b.ctx, inFlightWait)
+		defer cancel()
+		if err := b.pool.bodies.Acquire(ctx, n); err != nil {
+			return &ratify.Error{Code: ratify.Overloaded, Message: "too many answers of registries are being read at the same time", Err: err}
+		}
+	}
+	b.held += n
+	return nil
+}
+
+// release gives back what was counted.
+func (b *boundedBody) release() {
+	b.pool.bodies.Release(b.held)
+	b.held = 0
+}

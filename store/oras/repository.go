@@ -1,0 +1,344 @@
+package oras
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/ociindex"
+)
+
+// maxPages bounds the pages of one list of referrers: ratify.MaxReferrers in pages of 50, the smallest that registries
+// are known to make.
+const maxPages = 10
+
+// repository is one repository of a registry.
+type repository struct {
+	session *session
+	name    string
+	path    string
+}
+
+// Name is the canonical name: host/path.
+func (r *repository) Name() string { return r.name }
+
+// manifestTypes are what Resolve accepts, in the order of preference.
+func manifestTypes() string {
+	return strings.Join([]string{
+		ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ratify.MediaTypeDockerManifestList, ratify.MediaTypeDockerManifest,
+	}, ", ")
+}
+
+// Resolve reads the manifest behind a tag or a digest and computes its descriptor.
+func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
+	if err := (registry.Reference{Registry: r.session.host, Repository: r.path, Reference: reference}).ValidateReference(); err != nil || reference == "" {
+		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.BadReference, Message: ratify.Quote(reference) + " is neither a tag nor a digest", Err: err}
+	}
+	wanted, algorithm := digest.Digest(""), digest.Algorithm("")
+	if strings.Contains(reference, ":") {
+		wanted = digest.Digest(reference)
+		algorithm = wanted.Algorithm()
+	}
+	var data []byte
+	var claimed string
+	err := r.session.get(ctx, r.url("manifests", reference), manifestTypes(), func(resp *http.Response) (err error) {
+		claimed = mediaTypeOf(resp)
+		data, err = r.readAll(ctx, resp, ratify.MaxManifestBytes)
+		return err
+	})
+	switch {
+	case isStatus(err, http.StatusNotFound):
+		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+":"+reference), Err: err}
+	case errors.Is(err, errTooLarge{}):
+		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
+	case err != nil:
+		return ocispec.Descriptor{}, err
+	}
+	if wanted != "" && algorithm.FromBytes(data) != wanted {
+		return ocispec.Descriptor{}, r.mismatch("the digest that was asked for")
+	}
+	if !json.Valid(data) {
+		// No registry stores such a manifest: this is a proxy's page or a server's mishap, and may be gone the next time.
+		return ocispec.Descriptor{}, r.mismatch("a manifest: it is not JSON")
+	}
+	return ratify.DescribeManifest(data, algorithm, claimed)
+}
+
+// Fetch reads a manifest or blob and checks it against its descriptor.
+func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	if err := checkDescriptor(desc); err != nil {
+		return nil, err
+	}
+	kind, accept := "blobs", "*/*"
+	if ratify.IsManifest(desc.MediaType) {
+		kind, accept = "manifests", desc.MediaType
+	}
+	var data []byte
+	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) (err error) {
+		if resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
+			return r.mismatch("of the size that was asked for")
+		}
+		data, err = r.readAll(ctx, resp, desc.Size)
+		return err
+	})
+	switch {
+	case isStatus(err, http.StatusNotFound):
+		return nil, &ratify.Error{Code: ratify.RegistryInvalid, Message: r.session.quotedName() + " does not have " + desc.Digest.String() + ", which it refers to", Err: err}
+	case errors.Is(err, errTooLarge{}) || err == nil && int64(len(data)) != desc.Size:
+		return nil, r.mismatch("of the size that was asked for")
+	case err != nil:
+		return nil, err
+	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
+		return nil, r.mismatch("the digest that was asked for")
+	case kind == "manifests" && !hasMediaType(data, desc.MediaType):
+		return nil, r.mismatch("of the media type that was asked for")
+	}
+	return data, nil
+}
+
+// checkDescriptor refuses what cannot be read whatever the registry answers.
+func checkDescriptor(desc ocispec.Descriptor) error {
+	limit := int64(ratify.MaxDocumentBytes)
+	if ratify.IsManifest(desc.MediaType) {
+		limit = ratify.MaxManifestBytes
+	}
+	switch {
+	case desc.Digest.Validate() != nil:
+		return &ratify.Error{Code: ratify.EvidenceInvalid, Message: "a descriptor has the digest " + ratify.Quote(desc.Digest.String()) + ", which is malformed or of an unknown algorithm"}
+	case desc.Size < 0:
+		return &ratify.Error{Code: ratify.EvidenceInvalid, Message: fmt.Sprintf("a descriptor has the size %d", desc.Size)}
+	case desc.Size > limit:
+		return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("%s has %d bytes, more than the bound of %d", desc.Digest, desc.Size, limit)}
+	}
+	return nil
+}
+
+// hasMediaType tells whether a manifest says the media type of itself, or nothing.
+func hasMediaType(data []byte, mediaType string) bool {
+	var m struct {
+		MediaType string `json:"mediaType"`
+	}
+	return json.Unmarshal(data, &m) == nil && (m.MediaType == "" || m.MediaType == mediaType)
+}
+
+func (r *repository) mismatch(what string) *ratify.Error {
+	return &ratify.Error{Code: ratify.RegistryInvalid, Message: "what " + r.session.quotedName() + " answered is not " + what}
+}
+
+// readAll reads a body of at most limit bytes; a longer one is errTooLarge.
+func (r *repository) readAll(ctx context.Context, resp *http.Response, limit int64) ([]byte, error) {
+	if resp.ContentLength > limit {
+		return nil, errTooLarge{}
+	}
+	body := r.session.pool.bound(ctx, resp.Body, limit)
+	defer body.release()
+	return io.ReadAll(body)
+}
+
+// url builds the address of something in the repository. What is put in has been checked: it holds no separator.
+func (r *repository) url(kind, reference string) string {
+	u, err := url.Parse(r.session.origin)
+	if err != nil {
+		return "" // NewRequest refuses it
+	}
+	u.Path = "/v2/" + r.path + "/" + kind + "/" + reference
+	return u.String()
+}
+
+// Referrers lists what the registry says refers to the subject, by the referrers API or the tag that takes its place
+// (distribution specification 1.1, "Listing Referrers"). Nothing is filtered by the registry. Where a bound is reached,
+// what was read is returned together with a LIMIT_EXCEEDED error.
+func (r *repository) Referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if err := subject.Digest.Validate(); err != nil {
+		return nil, &ratify.Error{Code: ratify.BadReference, Message: "the digest " + ratify.Quote(subject.Digest.String()) + " is malformed or of an unknown algorithm", Err: err}
+	}
+	key := r.session.key + r.path
+	if tagOnly, _ := r.session.pool.tagOnly.Get(key); tagOnly {
+		return r.referrersByTag(ctx, subject)
+	}
+	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
+	err := r.referrersByAPI(ctx, subject, list)
+	if isStatus(err, http.StatusNotFound) || errors.Is(err, errNoAPI{}) {
+		r.session.pool.tagOnly.Set(key, true, r.session.pool.capabilityTTL)
+		return r.referrersByTag(ctx, subject)
+	}
+	return list.result(err)
+}
+
+// errNoAPI says that an answer is none of the referrers API.
+type errNoAPI struct{}
+
+func (errNoAPI) Error() string { return "the registry has no referrers API" }
+
+// claim is what tells two descriptors of a list apart.
+type claim struct {
+	digest                  digest.Digest
+	size                    int64
+	mediaType, artifactType string
+}
+
+// listing gathers descriptors from pages, within the bounds of one subject.
+type listing struct {
+	found []ocispec.Descriptor
+	seen  map[claim]bool
+	left  int64 // bytes that may still be read, over all pages
+}
+
+// add keeps the descriptors of a page that are not listed yet.
+func (l *listing) add(page ociindex.Index) error {
+	for _, d := range page.Manifests {
+		c := claim{d.Digest, d.Size, d.MediaType, d.ArtifactType}
+		if l.seen[c] {
+			continue
+		}
+		if len(l.found) == ratify.MaxReferrers {
+			return tooMany()
+		}
+		l.seen[c] = true
+		l.found = append(l.found, d)
+	}
+	if page.More {
+		return tooMany()
+	}
+	return nil
+}
+
+// result gives what was found, with a limit that was reached, and nothing with any other error.
+func (l *listing) result(err error) ([]ocispec.Descriptor, error) {
+	if errors.Is(err, errTooLarge{}) {
+		err = tooMany()
+	}
+	var e *ratify.Error
+	if err == nil || errors.As(err, &e) && e.Code == ratify.LimitExceeded {
+		return l.found, err
+	}
+	return nil, err
+}
+
+func tooMany() *ratify.Error {
+	return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("more than %d artifacts, or more pages of them than are read, are attached to the image", ratify.MaxReferrers)}
+}
+
+func (r *repository) referrersByAPI(ctx context.Context, subject ocispec.Descriptor, list *listing) error {
+	asked := map[string]bool{}
+	for next := r.url("referrers", subject.Digest.String()); next != ""; {
+		if len(asked) == maxPages || asked[next] {
+			return tooMany()
+		}
+		asked[next] = true
+		var link string
+		err := r.session.get(ctx, next, ocispec.MediaTypeImageIndex, func(resp *http.Response) (err error) {
+			if mediaTypeOf(resp) != ocispec.MediaTypeImageIndex {
+				return errNoAPI{}
+			}
+			if err := r.readPage(ctx, resp, list, nil); err != nil {
+				return err
+			}
+			link, err = r.nextPage(resp)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		next = link
+	}
+	return nil
+}
+
+// readPage reads one index of referrers into the list; sum, if any, gets its bytes too.
+func (r *repository) readPage(ctx context.Context, resp *http.Response, list *listing, sum io.Writer) error {
+	body := r.session.pool.bound(ctx, resp.Body, list.left)
+	defer body.release()
+	var source io.Reader = body
+	if sum != nil {
+		source = io.TeeReader(body, sum)
+	}
+	page, err := ociindex.Read(source, ratify.MaxReferrers)
+	list.left = body.left
+	if page.MediaType != "" && page.MediaType != ocispec.MediaTypeImageIndex {
+		return r.mismatch("an index of referrers")
+	}
+	if addErr := list.add(page); addErr != nil {
+		return addErr
+	}
+	return err
+}
+
+// nextPage returns the address of the next page (RFC 8288), or "". The registry writes it: it must lead to the same
+// repository, and session.allow looks at its host once more.
+func (r *repository) nextPage(resp *http.Response) (string, error) {
+	target := nextLink(resp.Header.Values("Link"))
+	if target == "" {
+		return "", nil
+	}
+	u, err := resp.Request.URL.Parse(target)
+	if err != nil {
+		return "", r.mismatch("a list with a link to its next page that can be read")
+	}
+	if u.User != nil || origin(u) != r.session.origin || !strings.HasPrefix(u.EscapedPath(), "/v2/"+r.path+"/") || strings.Contains(u.Path, "..") {
+		return "", r.session.notAllowed("has its next page of referrers at", origin(u), "")
+	}
+	u.Fragment = ""
+	return u.String(), nil
+}
+
+// nextLink returns the target of the first link with the relation next; registries that leave the relation out mean it.
+func nextLink(lines []string) string {
+	for _, line := range lines {
+		start, end := strings.IndexByte(line, '<'), strings.IndexByte(line, '>')
+		if start < 0 || end < start {
+			continue
+		}
+		params := line[end+1:]
+		if strings.Contains(params, "rel=") && !strings.Contains(params, `rel="next"`) && !strings.Contains(params, "rel=next") {
+			continue
+		}
+		return line[start+1 : end]
+	}
+	return ""
+}
+
+// referrersByTag reads the index under the tag that clients keep where the API is missing ("Referrers Tag Schema").
+func (r *repository) referrersByTag(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
+	own := false
+	err := r.session.get(ctx, r.url("manifests", ociindex.ReferrersTag(subject.Digest)), ocispec.MediaTypeImageIndex, func(resp *http.Response) error {
+		if mediaTypeOf(resp) != ocispec.MediaTypeImageIndex {
+			// Some registries find the subject itself under this tag, and anybody may tag an image so: no list is there.
+			return nil
+		}
+		hash := subject.Digest.Algorithm().Hash()
+		err := r.readPage(ctx, resp, list, hash)
+		// An index that is its own list of referrers is the subject: its children are platforms.
+		own = digest.NewDigest(subject.Digest.Algorithm(), hash) == subject.Digest
+		return err
+	})
+	if isStatus(err, http.StatusNotFound) || own {
+		return nil, nil
+	}
+	return list.result(err)
+}
+
+func mediaTypeOf(resp *http.Response) string {
+	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return mediaType
+}
+
+func isStatus(err error, status int) bool {
+	var s *statusError
+	return errors.As(err, &s) && s.status == status && !s.token
+}

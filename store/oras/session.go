@@ -1,0 +1,308 @@
+package oras
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/retry"
+
+	"github.com/ratify-provider/ratify"
+)
+
+const (
+	userAgent = "ratify"
+	// maxRedirects is one more than the longest chain seen at large registries: to a storage account, to its CDN.
+	maxRedirects = 3
+	// maxTokenAnswerBytes bounds a token server's answer: two tokens as long as a header can be, and some words.
+	maxTokenAnswerBytes = 64 << 10
+	// maxErrorBytes bounds what is read of an answer that is not used, so that its connection can be used again.
+	maxErrorBytes = 8 << 10
+)
+
+// session sends requests for one repository under one credential, and decides for each request whether it may be sent.
+// It is cheap and lives as long as the repository; what lasts longer is in the pool, under its key.
+type session struct {
+	entry  *entry
+	pool   *Pool
+	report func(hostClass string, status int)
+	host   string // as in references
+	path   string
+	origin string // where requests for the registry go
+	key    string // settings, origin and credential
+	cred   auth.Credential
+	helper bool // a credential helper would have the credential
+	auth   *auth.Client
+
+	authHosts, redirectHosts []hostPattern
+}
+
+func newSession(e *entry, host, path string, deps Deps) *session {
+	scheme := "https"
+	if e.plainHTTP {
+		scheme = "http"
+	}
+	s := &session{
+		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path,
+		origin:    origin(&url.URL{Scheme: scheme, Host: servingHost(host)}),
+		authHosts: e.authHosts, redirectHosts: e.redirectHosts,
+	}
+	if servingHost(host) == dockerRegistry {
+		s.authHosts = append(dockerAuthHosts(), s.authHosts...)
+		s.redirectHosts = append(dockerRedirectHosts(), s.redirectHosts...)
+	}
+	s.cred, s.helper = e.credentials.lookup(host, path)
+	s.key = fingerprint(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
+		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
+	s.auth = &auth.Client{
+		Client: &http.Client{
+			Transport:     &retry.Transport{Base: s, Policy: func() retry.Policy { return retryPolicy{&e.client.budget} }},
+			CheckRedirect: s.checkRedirect,
+		},
+		Header:     http.Header{"User-Agent": {userAgent}},
+		ClientID:   userAgent,
+		Credential: s.credential,
+		Cache:      (*tokenCache)(s),
+		// Hosts are judged by session.allow and addresses when they are dialled; oras-go's own check would resolve the
+		// realm's name a second time.
+		BlockedRealmPrefixes: []netip.Prefix{},
+	}
+	return s
+}
+
+func hostTexts(patterns []hostPattern) string {
+	texts := make([]string, len(patterns))
+	for i, p := range patterns {
+		texts[i] = strconv.FormatBool(p.below) + p.name + withColon(p.port)
+	}
+	return strings.Join(texts, " ")
+}
+
+// credential gives the credential for the registry's own host and for no other; hostport is the one of a request.
+func (s *session) credential(_ context.Context, hostport string) (auth.Credential, error) {
+	scheme, _, _ := strings.Cut(s.origin, "://")
+	if origin(&url.URL{Scheme: scheme, Host: hostport}) != s.origin {
+		return auth.EmptyCredential, nil
+	}
+	return s.cred, nil
+}
+
+// get asks the registry for something below the repository and hands a 200 to consume, whose body it closes. Other
+// answers and all failures are *ratify.Error, or the context's error where the context ended.
+func (s *session) get(ctx context.Context, url, accept string, consume func(*http.Response) error) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, s.pool.requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(limited, http.MethodGet, url, nil)
+	if err != nil {
+		return s.failure(ctx, err)
+	}
+	req.Header.Set("Accept", accept)
+	req = req.WithContext(auth.AppendScopesForHost(limited, req.URL.Host, auth.ScopeRepository(s.path, auth.ActionPull)))
+	resp, err := s.auth.Do(req)
+	if err != nil {
+		return s.failure(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		io.Copy(io.Discard, resp.Body) // bounded in RoundTrip; an error here changes nothing
+		return s.failure(ctx, &statusError{status: resp.StatusCode})
+	}
+	if err := consume(resp); err != nil {
+		return s.failure(ctx, err)
+	}
+	return nil
+}
+
+// RoundTrip is where every request passes, whoever built it: it refuses what may not be sent, takes away what may not be
+// sent along, and bounds what comes back.
+func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := s.allow(req); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	sent := req.Clone(req.Context())
+	sent.Header.Set("Accept-Encoding", "identity")
+	// An address of a redirect may hold a signature that is meant for its host alone.
+	sent.Header.Del("Referer")
+	isToken := isTokenRequest(req)
+	if !isToken && origin(req.URL) != s.origin {
+		sent.Header.Del("Authorization")
+		sent.Header.Del("Cookie")
+	}
+	resp, err := s.entry.client.RoundTrip(sent)
+	if err != nil {
+		s.report(s.entry.class, 0)
+		return nil, err
+	}
+	s.report(s.entry.class, resp.StatusCode)
+	// The request as it was: http.Client and oras-go compare the two, and a clone would look like a redirect.
+	resp.Request = req
+	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		resp.Body.Close()
+		return nil, &ratify.Error{Code: ratify.RegistryInvalid, Message: s.name(req.URL) + " answered with a compressed body, which was not asked for"}
+	}
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		resp.Body = limitBody(resp.Body, maxErrorBytes)
+	case isToken:
+		resp.Body = limitBody(resp.Body, maxTokenAnswerBytes)
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		resp.Header.Set("Www-Authenticate", chooseChallenge(resp.Header.Values("Www-Authenticate")))
+	}
+	return resp, nil
+}
+
+func limitBody(body io.ReadCloser, limit int64) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(body, limit), body}
+}
+
+// allow says whether a request may be sent: to the registry, to its token server for a token, to a redirect host by a
+// redirect. The registry chooses the addresses in challenges, redirects and links, and must not choose whom this process
+// talks to (CVE-2025-27403, CVE-2026-48978).
+func (s *session) allow(req *http.Request) error {
+	if req.URL.User != nil {
+		return &ratify.Error{Code: ratify.RegistryNotAllowed, Message: s.quotedName() + " leads to an address with a user name in it, at " + ratify.Quote(req.URL.Host)}
+	}
+	to := origin(req.URL)
+	if to == s.origin {
+		return nil
+	}
+	secure := req.URL.Scheme == "https"
+	switch {
+	case isTokenRequest(req):
+		plain := req.URL.Scheme == "http" && s.entry.plainHTTP
+		if (secure || plain) && matchAny(s.authHosts, req.URL) {
+			return nil
+		}
+		return s.notAllowed("sends its clients for a token to", to, "authHosts")
+	case req.Response != nil:
+		if secure && matchAny(s.redirectHosts, req.URL) {
+			return nil
+		}
+		return s.notAllowed("redirects to", to, "redirectHosts")
+	default:
+		return s.notAllowed("leads to", to, "")
+	}
+}
+
+func (s *session) notAllowed(what, to, field string) error {
+	host := strings.TrimPrefix(strings.TrimPrefix(to, "https://"), "http://")
+	e := &ratify.Error{
+		Code:    ratify.RegistryNotAllowed,
+		Message: s.quotedName() + " " + what + " " + ratify.Quote(to) + ", which is not allowed",
+		Remedy:  "nothing allows this; look for who changes the registry's answers",
+	}
+	if field != "" {
+		e.Remedy = fmt.Sprintf("if it is meant, add %s to %s of the registry's entry in the store's settings; it must be HTTPS", ratify.Quote(host), field)
+	}
+	return e
+}
+
+// checkRedirect bounds redirects; where they lead is judged by allow. A token server redirects nowhere but to itself, and
+// what is no read is not repeated elsewhere.
+func (s *session) checkRedirect(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	switch {
+	case len(via) > maxRedirects:
+		return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("%s redirects more than %d times", s.quotedName(), maxRedirects)}
+	case first.Method != http.MethodGet && first.Method != http.MethodHead:
+		return s.notAllowed("redirects a request that is no read to", origin(req.URL), "")
+	case isTokenRequest(req) && origin(first.URL) != origin(req.URL):
+		return s.notAllowed("has a token server that redirects to", origin(req.URL), "")
+	}
+	return nil
+}
+
+// refusal returns the error of a credential that was refused just now.
+func (s *session) refusal() error {
+	for _, key := range []string{s.key, s.key + s.path} {
+		if e, ok := s.pool.refused.Get(key); ok {
+			return e
+		}
+	}
+	return nil
+}
+
+// refuse remembers a refused credential: for all repositories where it is a password that was refused, or else for this one.
+func (s *session) refuse(e *ratify.Error, everywhere bool) {
+	key := s.key + s.path
+	if everywhere && s.cred != auth.EmptyCredential {
+		key = s.key
+	}
+	s.pool.refused.Set(key, e, s.pool.refusedFor)
+}
+
+type tokenRequestKey struct{}
+
+func isTokenRequest(req *http.Request) bool {
+	return req.Context().Value(tokenRequestKey{}) != nil
+}
+
+// tokenCache is the session as oras-go's cache of tokens. Keys hold the credential, which oras-go's own leaves out.
+type tokenCache session
+
+// GetScheme returns how the registry wanted to be authenticated to the last time.
+func (c *tokenCache) GetScheme(_ context.Context, registry string) (auth.Scheme, error) {
+	if scheme, ok := c.pool.schemes.Get(c.key + registry); ok {
+		return scheme, nil
+	}
+	return auth.SchemeUnknown, errdef.ErrNotFound
+}
+
+// GetToken returns the kept token for the scopes in key.
+func (c *tokenCache) GetToken(_ context.Context, registry string, scheme auth.Scheme, key string) (string, error) {
+	if token, ok := c.pool.tokens.Get(c.tokenKey(registry, scheme, key)); ok {
+		return token, nil
+	}
+	return "", errdef.ErrNotFound
+}
+
+func (c *tokenCache) tokenKey(registry string, scheme auth.Scheme, key string) string {
+	return fingerprint(c.key, registry, scheme.String(), key)
+}
+
+// Set fetches a token, once for all who ask for the same at the same time, and keeps it. The fetch is under no caller's
+// cancellation, and its context marks requests as those for a token.
+func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Scheme, key string, fetch func(context.Context) (string, error)) (string, error) {
+	id := c.tokenKey(registry, scheme, key)
+	done := c.pool.flights.DoChan(id, func() (any, error) {
+		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.pool.requestTimeout)
+		defer cancel()
+		token, err := fetch(context.WithValue(shared, tokenRequestKey{}, true))
+		if err != nil {
+			return "", err
+		}
+		if len(token) > maxTokenBytes || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return "", errors.New("the token is too long for a header, or has characters that no header holds")
+		}
+		c.pool.tokens.Set(id, token, tokenTTL)
+		c.pool.schemes.Set(c.key+registry, scheme, tokenTTL)
+		return token, nil
+	})
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case result := <-done:
+		if result.Err != nil {
+			return "", result.Err
+		}
+		return result.Val.(string), nil
+	}
+}
