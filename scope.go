@@ -39,17 +39,14 @@ func parseScope(text string) (scope, error) {
 		if rest != "*" {
 			return scope{}, fmt.Errorf("scope %s: after a *.domain only /* may follow", Quote(text))
 		}
-		if err := canonicalScope(domain + "/any"); err != nil {
+		if err := canonicalScope("any." + domain + "/any"); err != nil {
 			return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
 		}
 		return scope{text, scopeDomain, "." + domain}, nil
 	}
 	if below, ok := strings.CutSuffix(text, "/*"); ok {
-		name := below
-		if !strings.Contains(name, "/") {
-			name += "/any"
-		}
-		if err := canonicalScope(name); err != nil {
+		// Two components, for docker.io/any and docker.io/acme alone are short for others below docker.io/library.
+		if err := canonicalScope(below + "/any/any"); err != nil {
 			return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
 		}
 		return scope{text, scopeBelow, below + "/"}, nil
