@@ -2,6 +2,7 @@ package ratify
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -12,7 +13,8 @@ import (
 type Subject struct {
 	// Namespace is the tenant; empty where tenancy is off.
 	Namespace string
-	// Repository is the canonical name: host/path, the host in lower case and without the default port.
+	// Repository is the canonical name: host/path, the host in lower case and without the default port, except for a
+	// host of one label such as registry:443, which without a port would be a path on docker.io.
 	Repository string
 	// Tag is the tag as spelled, or latest where neither tag nor digest was. In tag@digest the digest alone decides.
 	Tag string
@@ -47,6 +49,11 @@ func ParseKey(key string) (Subject, error) {
 		return Subject{}, badReference(key, err.Error())
 	}
 	s := Subject{Repository: host + "/" + reference.Path(named)}
+	// INDEX.docker.io/library/nginx and docker.io:443/nginx are other repositories to the runtime than what their
+	// canonical host makes of them: verified would be one, run the other, and a policy for docker.io/* passed by.
+	if canonical, err := reference.ParseNormalizedNamed(s.Repository); err != nil || canonical.Name() != s.Repository {
+		return Subject{}, badReference(key, "its host is an unusual spelling of another registry, write docker.io")
+	}
 	if tagged, ok := named.(reference.Tagged); ok {
 		s.Tag = tagged.Tag()
 	}
@@ -109,8 +116,10 @@ func canonicalHost(domain string) (string, error) {
 	if name == "" || port == ":" {
 		return "", hostError("its host is empty")
 	}
-	if len(port) > 1 && (len(port) > 6 || port[1] == '0') {
-		return "", hostError("its port is malformed")
+	if port != "" {
+		if n, err := strconv.ParseUint(port[1:], 10, 16); err != nil || n == 0 || port[1] == '0' {
+			return "", hostError("its port is malformed")
+		}
 	}
 	if v6, ok := strings.CutPrefix(name, "["); ok {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(v6, "]"))
@@ -124,6 +133,9 @@ func canonicalHost(domain string) (string, error) {
 		if _, err := netip.ParseAddr(name); err != nil {
 			return "", hostError("its host is a malformed IP address")
 		}
+	}
+	if port == "" && !strings.Contains(name, ".") && name != "localhost" {
+		port = defaultPort
 	}
 	return name + port, nil
 }
