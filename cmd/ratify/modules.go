@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/store/ocilayout"
+	"github.com/ratify-provider/ratify/store/oras"
+	"github.com/ratify-provider/ratify/verifier/notation"
+	"go.uber.org/zap"
+)
+
+// A process holds what outlives a configuration. The zero value is ready: modules then make their own.
+type process struct {
+	pool       *oras.Pool           // connections and tokens
+	revocation *notation.Revocation // OCSP and CRL answers
+	log        *zap.Logger
+	// observeRegistry is told of each answer of a registry; status 0 is none. hostClass is fit for a metric's label.
+	observeRegistry func(hostClass string, status int)
+	// observePanic is told of each panic that was contained.
+	observePanic func()
+}
+
+// A storeType makes a store from its settings, a verifierType a verifier. What they read from disk goes through set.
+type (
+	storeType    func(p *process, settings config.Settings, set *files.Set) (ratify.Store, error)
+	verifierType func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error)
+)
+
+// storeTypes and verifierTypes are the table of modules: all that a configuration can name as a type. A new one is a
+// package with a Config and a New, and a line here.
+func storeTypes() map[string]storeType {
+	return map[string]storeType{
+		"oras": func(p *process, settings config.Settings, set *files.Set) (ratify.Store, error) {
+			return make1(settings, func(c oras.Config) (*oras.Store, error) {
+				return oras.New(c, oras.Deps{Files: set, Pool: p.pool, Observe: p.observeRegistry})
+			})
+		},
+		"ocilayout": func(_ *process, settings config.Settings, _ *files.Set) (ratify.Store, error) {
+			return make1(settings, ocilayout.New)
+		},
+	}
+}
+
+func verifierTypes() map[string]verifierType {
+	return map[string]verifierType{
+		"notation": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+			return make1(settings, func(c notation.Config) (*notation.Verifier, error) {
+				return notation.New(c, notation.Deps{Files: set, Revocation: p.revocation})
+			})
+		},
+	}
+}
+
+// make1 decodes the settings strictly into a module's own configuration and makes the module from it.
+func make1[C, M any](settings config.Settings, construct func(C) (M, error)) (module M, err error) {
+	var c C
+	if err := settings.Decode(&c); err != nil {
+		return module, err // it names its place
+	}
+	module, err = construct(c)
+	if err != nil {
+		return module, prefixEach(settings.Place(), err)
+	}
+	return module, nil
+}
+
+// A generation is what one configuration makes: it is used whole, and replaced whole.
+type generation struct {
+	file   *config.File
+	setup  ratify.Setup
+	engine *ratify.Engine
+	files  *files.Set // every file that it was made from, the configuration itself included
+}
+
+// build reads a configuration file and makes the engine that it describes. The error tells everything that is wrong
+// with it, one line each, with its place. On an error the generation is not nil; its files say what to watch for a
+// better one, its engine is nil.
+func (p *process) build(path string) (*generation, error) {
+	set := &files.Set{}
+	data, err := set.Read(path)
+	if err != nil {
+		return &generation{files: set}, fmt.Errorf("read the configuration: %w", err)
+	}
+	return p.buildFrom(data, set)
+}
+
+// buildFrom is build for a configuration that has been read.
+func (p *process) buildFrom(data []byte, set *files.Set) (*generation, error) {
+	file, err := config.Parse(data)
+	if file == nil {
+		return &generation{files: set}, err
+	}
+	g, problems := p.assemble(file, set)
+	if err = errors.Join(err, problems); err != nil {
+		g.engine = nil
+	}
+	return g, err
+}
+
+// assemble makes the engine of a decoded configuration.
+func (p *process) assemble(file *config.File, set *files.Set) (*generation, error) {
+	g := &generation{file: file, files: set, setup: ratify.Setup{Policies: file.Policies, OnPanic: p.onPanic}}
+	var errs []error
+	for i, m := range file.Stores {
+		store, err := makeModule(p, storeTypes(), placeOf("stores", i, m), m, set)
+		errs = append(errs, err)
+		g.setup.Stores = append(g.setup.Stores, ratify.NamedStore{Name: m.Name, Scopes: m.Scopes, Store: store})
+	}
+	for i, m := range file.Verifiers {
+		verifier, err := makeModule(p, verifierTypes(), placeOf("verifiers", i, m), m, set)
+		errs = append(errs, err)
+		g.setup.Verifiers = append(g.setup.Verifiers, ratify.NamedVerifier{Name: m.Name, Type: m.Type, Verifier: verifier})
+	}
+	// Names and scopes are checked even where a module could not be made, so that everything is told at once.
+	engine, err := ratify.NewEngine(g.setup)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return g, err
+	}
+	g.engine = engine
+	return g, nil
+}
+
+// makeModule finds the type of a module in the table and makes it.
+func makeModule[M any, T ~func(*process, config.Settings, *files.Set) (M, error)](
+	p *process, types map[string]T, place string, m config.Module, set *files.Set) (module M, err error) {
+	construct, ok := types[m.Type]
+	if ok {
+		return construct(p, m.Settings, set)
+	}
+	known := slices.Sorted(maps.Keys(types))
+	switch near := config.Nearest(m.Type, known); {
+	case m.Type == "":
+		return module, fmt.Errorf("%s: type: it has none (known: %s)", place, strings.Join(known, ", "))
+	case near != "":
+		return module, fmt.Errorf("%s: type: unknown type %s (did you mean %q?)", place, ratify.Quote(m.Type), near)
+	default:
+		return module, fmt.Errorf("%s: type: unknown type %s (known: %s)", place, ratify.Quote(m.Type), strings.Join(known, ", "))
+	}
+}
+
+// placeOf is where a module stands in the file, as the errors of config spell it.
+func placeOf(list string, i int, m config.Module) string {
+	if m.Name == "" {
+		return fmt.Sprintf("%s[%d]", list, i)
+	}
+	return fmt.Sprintf("%s[%d] %s", list, i, ratify.Quote(m.Name))
+}
+
+// prefixEach puts the place before each line of an error that may be several, so that none stands without.
+func prefixEach(place string, err error) error {
+	if place == "" {
+		return err
+	}
+	var errs []error
+	for line := range strings.Lines(err.Error()) {
+		errs = append(errs, errors.New(place+": "+strings.TrimRight(line, "\n")))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *process) onPanic(traceID string, value any, stack []byte) {
+	if p.observePanic != nil {
+		p.observePanic()
+	}
+	if p.log == nil {
+		return
+	}
+	p.log.Error("panic", zap.String("traceID", traceID), zap.Any("value", value), zap.ByteString("stack", stack))
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/store/oras"
+	"github.com/spf13/cobra"
+)
+
+const (
+	// configVariable is the environment variable that names the configuration file where no flag does.
+	configVariable = "RATIFY_CONFIG"
+	// defaultTimeout is for one image on a slow line; a webhook would have given up long before.
+	defaultTimeout = 30 * time.Second
+	// commandLine is the place that errors name for what flags have said.
+	commandLine = "command line"
+)
+
+// A source is what the flags of a command say about where images are read and whom is trusted.
+type source struct {
+	config, ociLayout, caFile, dockerConfig string
+	certs, authHosts, redirectHosts         []string
+	plainHTTP                               bool
+	timeout                                 time.Duration
+}
+
+func (s *source) addFlags(command *cobra.Command, withTrust bool) {
+	flags := command.Flags()
+	flags.StringVarP(&s.config, "config", "c", "", "configuration `file`, the same as the server's (default $"+configVariable+")")
+	flags.StringVar(&s.ociLayout, "oci-layout", "", "read from the OCI image layout in `directory` instead of a registry")
+	flags.StringVar(&s.caFile, "ca-file", "", "PEM `file` of the CA of the registry's certificate, beside the system's")
+	flags.StringVar(&s.dockerConfig, "docker-config", "", "`file` with credentials, in docker's form (default $DOCKER_CONFIG/config.json or ~/.docker/config.json)")
+	flags.BoolVar(&s.plainHTTP, "plain-http", false, "speak HTTP to the registry, without TLS")
+	flags.StringSliceVar(&s.authHosts, "auth-host", nil, "`host` beside the registry's own that may ask for its credentials (a token server)")
+	flags.StringSliceVar(&s.redirectHosts, "redirect-host", nil, "`host` beside the registry's own that it may send readers to (a blob store); *.domain is allowed")
+	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long one image may take")
+	if withTrust {
+		flags.StringSliceVar(&s.certs, "notation-cert", nil, "trust Notary Project signatures that chain to a certificate in `file` (PEM or DER); may be repeated")
+		mustComplete(command.MarkFlagFilename("notation-cert", "pem", "crt", "cer", "der"))
+	}
+	mustComplete(command.MarkFlagFilename("config", "yaml", "yml", "json"))
+	mustComplete(command.MarkFlagFilename("ca-file", "pem", "crt", "cer"))
+	mustComplete(command.MarkFlagFilename("docker-config", "json"))
+	mustComplete(command.MarkFlagDirname("oci-layout"))
+}
+
+// registryFlags are the flags that stand for a store's settings, as they were given.
+func (s *source) registryFlags() []string {
+	var given []string
+	for name, set := range map[string]bool{
+		"--plain-http": s.plainHTTP, "--ca-file": s.caFile != "", "--docker-config": s.dockerConfig != "",
+		"--auth-host": s.authHosts != nil, "--redirect-host": s.redirectHosts != nil,
+	} {
+		if set {
+			given = append(given, name)
+		}
+	}
+	slices.Sort(given)
+	return given
+}
+
+// check refuses flags of which one would have no effect: on a question of trust nothing may be dropped in silence.
+func (s *source) check() error {
+	given := s.registryFlags()
+	if s.timeout <= 0 {
+		return usage("", "--timeout: expected a positive duration such as 30s, got %s", s.timeout)
+	}
+	if s.ociLayout != "" && len(given) > 0 {
+		return usage("a layout on disk needs no registry", "--oci-layout and %s exclude each other", strings.Join(given, ", "))
+	}
+	if s.certs != nil {
+		given = append(given, "--notation-cert")
+	}
+	if s.config != "" && len(given) > 0 {
+		return usage("say it in the configuration, or leave --config out", "--config and %s exclude each other", strings.Join(given, ", "))
+	}
+	return nil
+}
+
+// configPath is the configuration file that is meant, or "". Flags that stand for a configuration win over the
+// environment.
+func (s *source) configPath() string {
+	if s.config != "" || s.certs != nil || len(s.registryFlags()) > 0 {
+		return s.config
+	}
+	return os.Getenv(configVariable)
+}
+
+// load makes the generation that the flags mean for the subjects.
+func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*generation, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	p := a.process()
+	set := &files.Set{}
+	path := s.configPath()
+	file := &config.File{}
+	if path != "" {
+		g, err := p.build(path)
+		if err != nil {
+			return nil, prefixEach(path, err)
+		}
+		if s.ociLayout == "" {
+			return g, nil
+		}
+		file, set = g.file, g.files
+	}
+	file.Stores = []config.Module{a.storeOf(ctx, s, subjects)}
+	if path == "" {
+		s.trust(file)
+	}
+	g, err := p.assemble(file, set)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// storeOf is the store that the flags describe. The hosts that the user typed may be on private addresses: a person who
+// names a host means it, unlike a pod's creator.
+func (a *app) storeOf(ctx context.Context, s *source, subjects []ratify.Subject) config.Module {
+	m := config.Module{Name: commandLine, Scopes: []string{"*"}}
+	if s.ociLayout != "" {
+		m.Type, m.Settings = "ocilayout", config.NewSettings(commandLine, map[string]any{"path": s.ociLayout})
+		return m
+	}
+	dockerConfig := s.dockerConfig
+	if dockerConfig == "" {
+		dockerConfig = oras.DefaultDockerConfig()
+	}
+	registries := []map[string]any{}
+	for _, host := range hostsOf(subjects) {
+		r := s.registry(host)
+		credentials, err := credentialsFor(ctx, dockerConfig, host)
+		if err != nil {
+			fmt.Fprintf(a.err, "warning: %s\n", err)
+		}
+		if credentials != nil {
+			r["credentials"] = credentials
+		}
+		registries = append(registries, r)
+	}
+	m.Type, m.Settings = "oras", config.NewSettings(commandLine, map[string]any{"registries": registries})
+	return m
+}
+
+// registry is the entry of one host, as a configuration would have it, without credentials. Unlike a server, a person's
+// program takes the proxy of the environment.
+func (s *source) registry(host string) map[string]any {
+	r := map[string]any{"host": host, "allowPrivate": true}
+	scheme := "https"
+	if s.plainHTTP {
+		r["plainHTTP"], scheme = true, "http"
+	}
+	if s.caFile != "" {
+		r["caFile"] = s.caFile
+	}
+	if s.authHosts != nil {
+		r["authHosts"] = s.authHosts
+	}
+	if s.redirectHosts != nil {
+		r["redirectHosts"] = s.redirectHosts
+	}
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: scheme, Host: host}})
+	if err != nil || proxy == nil {
+		return r
+	}
+	r["proxy"] = proxy.String()
+	exceptions := strings.FieldsFunc(cmp.Or(os.Getenv("NO_PROXY"), os.Getenv("no_proxy")), func(c rune) bool { return c == ',' || c == ' ' })
+	if len(exceptions) > 0 {
+		r["noProxy"] = exceptions
+	}
+	return r
+}
+
+// trust enters the verifier and the policy that --notation-cert stands for: any identity that chains to one of the
+// certificates, strictly, for every repository.
+func (s *source) trust(file *config.File) {
+	if s.certs == nil {
+		return
+	}
+	file.Verifiers = []config.Module{{Name: "notation", Type: "notation", Settings: config.NewSettings(commandLine, map[string]any{
+		"trustStores": []any{map[string]any{"type": "ca", "name": "certs", "files": s.certs}},
+		"trustPolicy": map[string]any{"version": "1.0", "trustPolicies": []any{map[string]any{
+			"name": "default", "registryScopes": []string{"*"}, "signatureVerification": map[string]any{"level": "strict"},
+			"trustStores": []string{"ca:certs"}, "trustedIdentities": []string{"*"},
+		}}},
+	})}}
+	file.Policies = []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}}}
+}
+
+func hostsOf(subjects []ratify.Subject) []string {
+	var hosts []string
+	for _, s := range subjects {
+		hosts = append(hosts, s.Host())
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// open resolves a subject and gives the repositories in which it and its evidence are. Which store serves a subject
+// is the engine's to say, so it is asked: by resolving with stores that remember what they opened.
+func (g *generation) open(ctx context.Context, s ratify.Subject) (desc ocispec.Descriptor, repo ratify.Repository, err error) {
+	setup := ratify.Setup{OnPanic: g.setup.OnPanic}
+	var opened openedRepositories
+	for _, named := range g.setup.Stores {
+		named.Store = &rememberingStore{named.Store, &opened}
+		setup.Stores = append(setup.Stores, named)
+	}
+	engine, err := ratify.NewEngine(setup)
+	if err != nil {
+		return desc, nil, fmt.Errorf("look for the store: %w", err)
+	}
+	desc, err = engine.Resolve(ctx, s)
+	return desc, opened.evidence, err
+}
+
+type openedRepositories struct{ evidence ratify.Repository }
+
+type rememberingStore struct {
+	ratify.Store
+	opened *openedRepositories
+}
+
+func (s *rememberingStore) Open(ctx context.Context, subject ratify.Subject) (ratify.Repository, ratify.Repository, error) {
+	repo, evidence, err := s.Store.Open(ctx, subject)
+	s.opened.evidence = evidence
+	return repo, evidence, err
+}

@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/spf13/cobra"
+)
+
+// maxParallelImages is how many images are verified at the same time: enough to hide the registry's latency, few enough
+// that it is not taken for an attack (Docker Hub's anonymous limit is 100 pulls in six hours).
+const maxParallelImages = 8
+
+func (a *app) verifyCommand() *cobra.Command {
+	var from source
+	var output format
+	command := &cobra.Command{
+		Use:   "verify IMAGE...",
+		Short: "Verify the signatures of images",
+		Long: `Verify tells of each image whether it may run, and why.
+
+Whom to trust says a configuration (--config, or $RATIFY_CONFIG: the same file as
+the server's, so that the answer is the cluster's), or --notation-cert for a
+question asked once: then a signature is good if its certificate chains to one of
+the given ones, whoever it names, under the trust policy level strict.
+
+With --output json or yaml the result is the report that the server would give,
+or a list of them for several images.
+
+Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage or configuration; of
+several images the highest.`,
+		Example: `  # Is it signed by the holder of this certificate, or of one that it issued?
+  ratify verify --notation-cert signer.crt registry.example/app:v1
+
+  # Would the cluster admit these?
+  ratify verify --config ratify.yaml registry.example/app:v1 registry.example/db:v2
+
+  # A registry on this machine
+  ratify verify --plain-http --notation-cert signer.crt localhost:5000/app:v1
+
+  # An image in an OCI layout on disk
+  ratify verify --oci-layout ./app --notation-cert signer.crt registry.example/app:v1
+
+  # For a script
+  ratify verify -c ratify.yaml -o json registry.example/app:v1 | jq .code`,
+		Args: imageArguments(1, maxImages),
+		RunE: func(command *cobra.Command, images []string) error {
+			return a.verify(command.Context(), &from, output, images)
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	from.addFlags(command, true)
+	addOutputFlag(command, &output)
+	return command
+}
+
+// maxImages bounds one command line: what is more is a list that wants a loop, with a result of its own each.
+const maxImages = 1000
+
+// imageArguments checks the number of images on a command line.
+func imageArguments(least, most int) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usage("for example: "+command.CommandPath()+" registry.example/app:v1", "%s needs an image", command.CommandPath())
+		case len(args) > most:
+			return usage("", "%s takes at most %d images, got %d", command.CommandPath(), most, len(args))
+		}
+		return nil
+	}
+}
+
+func (a *app) verify(ctx context.Context, from *source, output format, images []string) error {
+	if err := from.check(); err != nil {
+		return err
+	}
+	if from.configPath() == "" && from.certs == nil {
+		return usage("give --config FILE, or --notation-cert FILE with the signer's certificate", "nothing says whom to trust")
+	}
+	keys := parseKeys(images)
+	g, err := a.load(ctx, from, goodSubjects(keys))
+	if err != nil {
+		return err
+	}
+	line := a.startProgress(fmt.Sprintf("verifying %s", plural(len(images), "image")))
+	defer line.close()
+
+	results := verifyAll(line.context(ctx), g.engine, keys, from.timeout)
+	code, reports := exitVerified, []*ratify.Report{}
+	for i := range keys {
+		report := <-results[i]
+		code = max(code, exitCodeOfReport(report))
+		reports = append(reports, report)
+		if output == formatText {
+			line.print(func() { a.printReport(a.out, report) })
+		}
+		line.say(fmt.Sprintf("verifying %s, %d done", plural(len(images), "image"), i+1))
+	}
+	if err := a.printReports(output, line, reports); err != nil {
+		return err
+	}
+	if code != exitVerified {
+		return exitCode(code)
+	}
+	return nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// A key is an image as it was typed, and what it means.
+type key struct {
+	text    string
+	subject ratify.Subject
+	err     error
+}
+
+func parseKeys(images []string) []key {
+	keys := make([]key, len(images))
+	for i, image := range images {
+		subject, err := ratify.ParseKey(image)
+		keys[i] = key{image, subject, err}
+	}
+	return keys
+}
+
+func goodSubjects(keys []key) []ratify.Subject {
+	var subjects []ratify.Subject
+	for _, k := range keys {
+		if k.err == nil {
+			subjects = append(subjects, k.subject)
+		}
+	}
+	return subjects
+}
+
+// verifyAll asks the engine about each key, some at the same time. The answers come one by one, each in its own
+// channel, so that the first can be shown while the last is not known.
+func verifyAll(ctx context.Context, engine *ratify.Engine, keys []key, timeout time.Duration) []chan *ratify.Report {
+	results := make([]chan *ratify.Report, len(keys))
+	for i := range results {
+		results[i] = make(chan *ratify.Report, 1)
+	}
+	next := make(chan int)
+	for range min(maxParallelImages, len(keys)) {
+		go func() {
+			for i := range next {
+				results[i] <- verifyOne(ctx, engine, keys[i], timeout)
+			}
+		}()
+	}
+	go func() {
+		defer close(next)
+		for i := range keys {
+			next <- i
+		}
+	}()
+	return results
+}
+
+// verifyOne gives the report on one key, whatever happens.
+func verifyOne(ctx context.Context, engine *ratify.Engine, k key, timeout time.Duration) *ratify.Report {
+	if k.err != nil {
+		report := engine.NewReport(k.subject)
+		report.Key, report.Subject = k.text, k.text
+		report.Fail(ratify.AsError(k.err))
+		return report
+	}
+	steps := &lastStep{tell: func(step string) { ratify.Progress(ctx, step) }}
+	bounded, cancel := context.WithTimeout(steps.context(ctx), timeout)
+	defer cancel()
+	report, _ := engine.Verify(bounded, k.subject) // the report says the same as the error
+	report.Key = k.text
+	if report.Code == ratify.Deadline {
+		report.Fail(deadlineError(ctx, timeout, steps.get()))
+	}
+	return report
+}
+
+// deadlineError says in the words of a command line that the time ran out; the engine's are for a webhook.
+func deadlineError(ctx context.Context, timeout time.Duration, step string) *ratify.Error {
+	e := &ratify.Error{Code: ratify.Deadline, Message: fmt.Sprintf("no decision within %s", timeout),
+		Remedy: "try again; if it lasts, look at the registry, or raise --timeout"}
+	if ctx.Err() != nil {
+		e.Message, e.Remedy = "interrupted before the decision", "ask again"
+	}
+	if step != "" {
+		e.Message += ", while " + step
+	}
+	return e
+}
+
+// A lastStep remembers which step the work is at, and passes it on.
+type lastStep struct {
+	mu   sync.Mutex
+	step string
+	tell func(step string)
+}
+
+func (l *lastStep) context(ctx context.Context) context.Context {
+	return ratify.WithProgress(ctx, func(step string) {
+		l.mu.Lock()
+		l.step = step
+		l.mu.Unlock()
+		l.tell(step)
+	})
+}
+
+func (l *lastStep) get() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.step
+}
+
+func exitCodeOfReport(report *ratify.Report) int {
+	if report.IsSuccess {
+		return exitVerified
+	}
+	// Nothing but a success may end with the code of one, whatever the report's code says.
+	return max(exitCodeFor(report.Code), exitRefused)
+}
+
+// printReports writes what is written at the end: JSON and YAML whole.
+func (a *app) printReports(output format, line *progress, reports []*ratify.Report) (err error) {
+	if output == formatText {
+		return nil
+	}
+	line.print(func() {
+		if len(reports) == 1 {
+			err = output.print(a.out, reports[0])
+			return
+		}
+		err = output.print(a.out, reports)
+	})
+	return err
+}
+
+// printReport writes the block of one image.
+func (a *app) printReport(w io.Writer, r *ratify.Report) {
+	subject := plain(r.Subject)
+	if r.IsSuccess {
+		verdict := "verified"
+		if r.Code != ratify.Verified {
+			verdict = fmt.Sprintf("%s: %s", r.Code, r.Message)
+		}
+		fmt.Fprintf(w, "%s %s %s (policy %s)\n", a.ui.paint(green, "✓"), a.ui.paint(bold, subject), verdict, plain(r.Policy))
+	} else {
+		mark := a.ui.paint(red, "✗")
+		if exitCodeFor(r.Code) == exitUnknown {
+			mark = a.ui.paint(yellow, "?")
+		}
+		fmt.Fprintf(w, "%s %s %s: %s%s\n", mark, a.ui.paint(bold, subject), r.Code, r.Message, policyOf(r))
+		fmt.Fprintf(w, "  remedy: %s\n", r.Remedy)
+	}
+	for i := range r.VerifierReports {
+		fmt.Fprintf(w, "  %s\n", a.verifierLine(&r.VerifierReports[i]))
+	}
+}
+
+func policyOf(r *ratify.Report) string {
+	if r.Policy == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (policy %s)", plain(r.Policy))
+}
+
+// verifierLine is what one verifier says of one piece of evidence, in a line.
+func (a *app) verifierLine(v *ratify.VerifierReport) string {
+	mark := a.ui.paint(red, "✗")
+	switch {
+	case v.IsSuccess:
+		mark = a.ui.paint(green, "✓")
+	case v.Code.Info().Outcome == ratify.OutcomeNote:
+		mark = "-"
+	case exitCodeFor(v.Code) == exitUnknown:
+		mark = a.ui.paint(yellow, "?")
+	}
+	line := mark + " " + plain(v.Name)
+	if v.Reference != "" {
+		line += " " + plain(string(v.Reference))
+	}
+	return line + fmt.Sprintf(" %s: %s", v.Code, v.Message)
+}
