@@ -1,0 +1,62 @@
+// Package cli holds the specification of the ratify command: testdata/*.txtar, one script for each thing that a user
+// does, run with the real program against a real registry that holds really signed images.
+//
+// Beside testscript's own commands the scripts have:
+//
+//	exits CODE PROGRAM ARGS…   run a program that must end with this exit code
+//	expand FILE…               replace $VARIABLES in files
+//	layout DIR NAME            copy an image of $HOST, with all that is attached to it, into an OCI layout
+//
+// and the variables that newWorld sets.
+package cli
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite what the scripts compare with")
+
+func TestScripts(t *testing.T) {
+	bin := buildCommand(t)
+	w := newWorld(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, w.vars...)
+			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			if dir := os.Getenv("GOCOVERDIR"); dir != "" {
+				env.Setenv("GOCOVERDIR", dir)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "expand": expand, "layout": w.layout,
+		},
+	})
+}
+
+// buildCommand builds the program as the main module has it, and returns the directory that holds it.
+func buildCommand(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"build", "-o", filepath.Join(dir, "ratify"), "-ldflags", "-X main.version=v0.0.0-test"}
+	if os.Getenv("GOCOVERDIR") != "" {
+		args = append(args, "-cover", "-coverpkg=./...")
+	}
+	build := exec.Command("go", append(args, "./cmd/ratify")...)
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
+	return dir
+}
