@@ -1,0 +1,54 @@
+# Each target says what it is for: make help.
+SHELL     := bash -eu -o pipefail
+MODULE    := github.com/ratify-provider/ratify
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME  ?= 30s
+COVER     ?= $(CURDIR)/.cover
+IMAGE     ?= $(CURDIR)/dist/image
+SUM       := go tool -modfile=$(CURDIR)/tools/go.mod gotestsum --format=pkgname-and-test-fails
+LINT      := go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
+MODULES   := . test tools/image
+# What runs on a real cluster is e2e's, and takes minutes to build.
+TESTED     = $$(go list ./... | grep -v /e2e)
+MEASURED  := $(MODULE),$(MODULE)/provider,$(MODULE)/store/...,$(MODULE)/verifier/...
+
+.PHONY: help build demo test e2e lint fuzz bench chart image
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the program into dist/ratify
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/ratify ./cmd/ratify
+
+demo: ## show it at work on this machine: no cluster, no account (KEEP=1 leaves it running)
+	@cd test && go run ./demo
+
+test: ## run all tests but those on a real cluster, with the race detector; print the coverage
+	@rm -rf $(COVER) && mkdir -p $(COVER)/main $(COVER)/test
+	$(SUM) -- -race -cover -coverpkg=$(MEASURED) ./... -args -test.gocoverdir=$(COVER)/main
+	cd test && GOCOVERDIR=$(COVER)/test $(SUM) -- -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
+	cd tools/image && $(SUM) -- -race ./...
+	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED)
+
+e2e: ## run the transcript on a real API server, etcd and Gatekeeper (builds them at the first time: ten minutes)
+	cd test && $(SUM) --format=standard-verbose -- -count=1 -timeout=60m ./e2e/...
+
+lint: ## check format, vet, lint and known vulnerabilities
+	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "gofmt: $$files"; exit 1; }
+	for m in $(MODULES); do (cd $$m && go mod verify && go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+	@go tool -modfile=tools/go.mod govulncheck ./... || { status=$$?; test $$status -ne 3 || exit 3; \
+	  echo "govulncheck did NOT run: its database cannot be reached from here"; }
+
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@for m in . test; do (cd $$m && go list ./... | while read -r pkg; do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done); done
+
+bench: ## run the Go benchmarks, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+chart: ## lint and test the Helm chart
+	cd test && $(SUM) -- -count=1 ./chart/...
+
+image: ## write the container image as an OCI layout into dist/image
+	cd tools/image && go run . -version $(VERSION) -o $(IMAGE)

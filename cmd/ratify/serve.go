@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ratify-provider/ratify/provider"
+	"github.com/ratify-provider/ratify/store/oras"
+	"github.com/ratify-provider/ratify/verifier/notation"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// serveOptions are the flags of ratify serve.
+type serveOptions struct {
+	config        string
+	tls           provider.TLSOptions
+	address       string
+	healthAddress string
+	verifyTimeout time.Duration
+	mutateTimeout time.Duration
+	shutdownDelay time.Duration
+	logLevel      string
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var o serveOptions
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer Gatekeeper's external data requests",
+		Long: `Serve is the provider of Gatekeeper's external data: it answers POST
+` + provider.VerifyPath + ` and ` + provider.MutatePath + `
+over TLS 1.3, to clients that have Gatekeeper's certificate.
+
+The configuration, the files that it names, the certificate pair and the client
+CA are watched, and replaced when they change; what is wrong is logged, counted,
+and leaves the last good one in force.`,
+		Example: `  ratify serve --config /etc/ratify/config.yaml --cert-dir /etc/ratify/tls \
+    --client-ca /etc/ratify/gatekeeper/ca.crt \
+    --client-name gatekeeper-webhook-service.gatekeeper-system.svc`,
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return a.serve(command.Context(), o) },
+	}
+	flags := command.Flags()
+	flags.StringVarP(&o.config, "config", "c", "", "configuration file (YAML or JSON)")
+	flags.StringVar(&o.tls.CertDir, "cert-dir", "", "directory with the server's tls.crt and tls.key")
+	flags.StringVar(&o.tls.ClientCA, "client-ca", "", "file with the CA certificates of Gatekeeper's client certificate")
+	flags.StringSliceVar(&o.tls.ClientNames, "client-name", []string{"gatekeeper-webhook-service.gatekeeper-system.svc"}, "name that the client certificate must have; may be repeated")
+	flags.BoolVar(&o.tls.InsecureNoClientAuth, "insecure-no-client-auth", false, "let anybody who reaches the port ask")
+	flags.StringVar(&o.address, "address", ":6001", "address to listen on for Gatekeeper")
+	flags.StringVar(&o.healthAddress, "health-address", ":9099", "address to listen on for /healthz, /readyz and /metrics")
+	flags.DurationVar(&o.verifyTimeout, "verify-timeout", 1800*time.Millisecond, "deadline of a verification: below the Provider's timeout, which is below the webhook's")
+	flags.DurationVar(&o.mutateTimeout, "mutate-timeout", 900*time.Millisecond, "deadline of a mutation, likewise")
+	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still taken after SIGTERM, while endpoints change")
+	flags.StringVar(&o.logLevel, "log-level", "info", "what is logged: debug, info (each image), warn (refusals and problems), error")
+	_ = command.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = command.MarkFlagFilename("config", "yaml", "yml", "json")
+	_ = command.MarkFlagDirname("cert-dir")
+	return command
+}
+
+// serve runs the provider until ctx ends.
+func (a *app) serve(ctx context.Context, o serveOptions) error {
+	if o.config == "" {
+		return usage("ratify serve --config FILE …", "--config is missing")
+	}
+	if o.verifyTimeout <= 0 || o.mutateTimeout <= 0 || o.shutdownDelay < 0 {
+		return usage("", "timeouts must be positive")
+	}
+	log, err := newLog(o.logLevel, a.err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+
+	metrics := provider.NewMetrics()
+	certificates, err := provider.NewTLS(o.tls, metrics)
+	if err != nil {
+		return err
+	}
+	p := &process{
+		pool: oras.NewPool(), revocation: notation.NewRevocation(notation.RevocationOptions{}),
+		log: log, observeRegistry: metrics.RegistryRequest, observePanic: metrics.Panic,
+	}
+	g, err := p.build(o.config)
+	if err != nil {
+		return fmt.Errorf("the configuration %s is not good:\n%w", o.config, err)
+	}
+	answerer := provider.New(provider.Options{VerifyTimeout: o.verifyTimeout, MutateTimeout: o.mutateTimeout, Log: log, Metrics: metrics})
+	answerer.Install(g.engine, g.file)
+	if o.tls.InsecureNoClientAuth {
+		log.Warn("client certificates are not checked: anybody who reaches the port can ask")
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	r := &reloader{process: p, path: o.config, current: g, provider: answerer, tls: certificates, metrics: metrics, log: log}
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		r.run(ctx)
+	}()
+	server := &provider.Server{
+		Provider: answerer, TLS: certificates, Log: log,
+		Address: o.address, HealthAddress: o.healthAddress, ShutdownDelay: o.shutdownDelay,
+	}
+	err = server.Run(ctx)
+	stop()
+	<-watching
+	return err
+}
+
+// newLog writes JSON records. Stacks are only of panics, which bring their own.
+func newLog(level string, w io.Writer) (*zap.Logger, error) {
+	l, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, usage("debug, info, warn, error", "--log-level %s is unknown", strings.ToLower(level))
+	}
+	encoder := zap.NewProductionEncoderConfig()
+	encoder.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	encoder.EncodeDuration = zapcore.StringDurationEncoder
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.Lock(zapcore.AddSync(w)), l)
+	return zap.New(core), nil
+}
