@@ -222,8 +222,9 @@ func (j *judgement) authenticTimestamp(failure error, content *signature.Envelop
 			return f
 		}
 	}
-	expired, isOutside := outside(info.CertificateChain, time.Now(), "now")
-	if !j.st.hasTSA {
+	now := time.Now()
+	expired, isOutside := outside(info.CertificateChain, now, "now")
+	if !j.st.wantsTimestamp(info.CertificateChain, now) {
 		if isOutside {
 			return expired
 		}
@@ -243,10 +244,16 @@ func (j *judgement) authenticTimestamp(failure error, content *signature.Envelop
 		}
 		return f
 	}
-	if isOutside && j.st.policy.SignatureVerification.VerifyTimestamp == trustpolicy.OptionAfterCertExpiry && time.Now().Before(info.CertificateChain[0].NotBefore) {
-		return expired
-	}
 	return finding{code: ratify.TimestampInvalid, message: "the signature's timestamp does not verify: " + ratify.Quote(failure.Error())}
+}
+
+// wantsTimestamp tells whether the timestamp decides (specification, trust store and trust policy, authentic timestamp):
+// where there is a tsa trust store, always, or once a certificate has expired.
+func (st *statement) wantsTimestamp(chain []*x509.Certificate, now time.Time) bool {
+	if !st.hasTSA || st.policy.SignatureVerification.VerifyTimestamp != trustpolicy.OptionAfterCertExpiry {
+		return st.hasTSA
+	}
+	return slices.ContainsFunc(chain, func(cert *x509.Certificate) bool { return now.After(cert.NotAfter) })
 }
 
 // outside finds the first certificate that is not valid at an instant.
