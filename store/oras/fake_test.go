@@ -18,7 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
-	"github.com/ratify-provider/ratify/internal/ociindex"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/store/storetest"
 )
 
@@ -98,7 +98,7 @@ func (f *fakeRegistry) serveManifest(w http.ResponseWriter, reference string) {
 	}
 	if f.tagOnly {
 		for _, m := range f.content.Manifests {
-			if m.Subject != nil && ociindex.ReferrersTag(m.Subject.Digest) == reference {
+			if m.Subject != nil && content.ReferrersTag(m.Subject.Digest) == reference {
 				writeIndex(w, f.referrersOf(m.Subject.Digest.String()))
 				return
 			}

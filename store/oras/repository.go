@@ -16,7 +16,7 @@ import (
 	"oras.land/oras-go/v2/registry"
 
 	"github.com/ratify-provider/ratify"
-	"github.com/ratify-provider/ratify/internal/ociindex"
+	"github.com/ratify-provider/ratify/internal/content"
 )
 
 // maxPages bounds the pages of one list of referrers: ratify.MaxReferrers in pages of 50, the smallest that registries
@@ -77,7 +77,7 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 
 // Fetch reads a manifest or blob and checks it against its descriptor.
 func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if err := checkDescriptor(desc); err != nil {
+	if err := content.CheckDescriptor(desc); err != nil {
 		return nil, err
 	}
 	kind, accept := "blobs", "*/*"
@@ -101,35 +101,10 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 		return nil, err
 	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
 		return nil, r.mismatch("the digest that was asked for")
-	case kind == "manifests" && !hasMediaType(data, desc.MediaType):
+	case kind == "manifests" && !content.HasMediaType(data, desc.MediaType):
 		return nil, r.mismatch("of the media type that was asked for")
 	}
 	return data, nil
-}
-
-// checkDescriptor refuses what cannot be read whatever the registry answers.
-func checkDescriptor(desc ocispec.Descriptor) error {
-	limit := int64(ratify.MaxDocumentBytes)
-	if ratify.IsManifest(desc.MediaType) {
-		limit = ratify.MaxManifestBytes
-	}
-	switch {
-	case desc.Digest.Validate() != nil:
-		return &ratify.Error{Code: ratify.EvidenceInvalid, Message: "a descriptor has the digest " + ratify.Quote(desc.Digest.String()) + ", which is malformed or of an unknown algorithm"}
-	case desc.Size < 0:
-		return &ratify.Error{Code: ratify.EvidenceInvalid, Message: fmt.Sprintf("a descriptor has the size %d", desc.Size)}
-	case desc.Size > limit:
-		return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("%s has %d bytes, more than the bound of %d", desc.Digest, desc.Size, limit)}
-	}
-	return nil
-}
-
-// hasMediaType tells whether a manifest says the media type of itself, or nothing.
-func hasMediaType(data []byte, mediaType string) bool {
-	var m struct {
-		MediaType string `json:"mediaType"`
-	}
-	return json.Unmarshal(data, &m) == nil && (m.MediaType == "" || m.MediaType == mediaType)
 }
 
 func (r *repository) mismatch(what string) *ratify.Error {
@@ -160,8 +135,8 @@ func (r *repository) url(kind, reference string) string {
 // (distribution specification 1.1, "Listing Referrers"). Nothing is filtered by the registry. Where a bound is reached,
 // what was read is returned together with a LIMIT_EXCEEDED error.
 func (r *repository) Referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	if err := subject.Digest.Validate(); err != nil {
-		return nil, &ratify.Error{Code: ratify.BadReference, Message: "the digest " + ratify.Quote(subject.Digest.String()) + " is malformed or of an unknown algorithm", Err: err}
+	if err := content.CheckSubject(subject); err != nil {
+		return nil, err
 	}
 	key := r.session.key + r.path
 	if tagOnly, _ := r.session.pool.tagOnly.Get(key); tagOnly {
@@ -196,7 +171,7 @@ type listing struct {
 }
 
 // add keeps the descriptors of a page that are not listed yet.
-func (l *listing) add(page ociindex.Index) error {
+func (l *listing) add(page content.Index) error {
 	for _, d := range page.Manifests {
 		c := claim{d.Digest, d.Size, d.MediaType, d.ArtifactType}
 		if l.seen[c] {
@@ -264,7 +239,7 @@ func (r *repository) readPage(ctx context.Context, resp *http.Response, list *li
 	if sum != nil {
 		source = io.TeeReader(body, sum)
 	}
-	page, err := ociindex.Read(source, ratify.MaxReferrers)
+	page, err := content.ReadIndex(source, ratify.MaxReferrers)
 	list.left = body.left
 	if page.MediaType != "" && page.MediaType != ocispec.MediaTypeImageIndex {
 		return r.mismatch("an index of referrers")
@@ -313,7 +288,7 @@ func nextLink(lines []string) string {
 func (r *repository) referrersByTag(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
 	own := false
-	err := r.session.get(ctx, r.url("manifests", ociindex.ReferrersTag(subject.Digest)), ocispec.MediaTypeImageIndex, func(resp *http.Response) error {
+	err := r.session.get(ctx, r.url("manifests", content.ReferrersTag(subject.Digest)), ocispec.MediaTypeImageIndex, func(resp *http.Response) error {
 		if mediaTypeOf(resp) != ocispec.MediaTypeImageIndex {
 			// Some registries find the subject itself under this tag, and anybody may tag an image so: no list is there.
 			return nil

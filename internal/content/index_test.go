@@ -1,4 +1,4 @@
-package ociindex
+package content
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 const digestA = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-func TestRead(t *testing.T) {
+func TestReadIndex(t *testing.T) {
 	for _, tc := range []struct {
 		name, text string
 		count      int
@@ -40,7 +40,7 @@ func TestRead(t *testing.T) {
 		{name: "ten thousand deep", text: `{"x":` + strings.Repeat("[", 10001), wantErr: "max depth"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			index, err := Read(strings.NewReader(tc.text), 3)
+			index, err := ReadIndex(strings.NewReader(tc.text), 3)
 			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
 				t.Fatalf("error %v, want %q", err, tc.wantErr)
 			}
@@ -51,9 +51,9 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadKeepsNoEmbeddedDataAndNoURLs(t *testing.T) {
+func TestReadIndexKeepsNoEmbeddedDataAndNoURLs(t *testing.T) {
 	text := `{"manifests":[{"mediaType":"m","artifactType":"a","digest":"` + digestA + `","size":7,"annotations":{"k":"v"},"data":"eHg=","urls":["https://a.example"],"platform":{"os":"x"}}]}`
-	index, err := Read(strings.NewReader(text), 1)
+	index, err := ReadIndex(strings.NewReader(text), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,20 +66,20 @@ func TestReadKeepsNoEmbeddedDataAndNoURLs(t *testing.T) {
 	}
 }
 
-func TestReadReturnsTheReadersError(t *testing.T) {
+func TestReadIndexReturnsTheReadersError(t *testing.T) {
 	broken := errors.New("broken")
 	r := io.MultiReader(strings.NewReader(`{"manifests":[{},`), iotest.ErrReader(broken))
-	if index, err := Read(r, 3); !errors.Is(err, broken) || len(index.Manifests) != 1 {
+	if index, err := ReadIndex(r, 3); !errors.Is(err, broken) || len(index.Manifests) != 1 {
 		t.Errorf("%d manifests, error %v; want 1 and the reader's error", len(index.Manifests), err)
 	}
 }
 
 // A million descriptors in 4 MiB must cost what the limit says and not what the sender chose.
-func TestReadOfAMillionDescriptorsIsCheap(t *testing.T) {
+func TestReadIndexOfAMillionDescriptorsIsCheap(t *testing.T) {
 	text := `{"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	index, err := Read(strings.NewReader(text), 500)
+	index, err := ReadIndex(strings.NewReader(text), 500)
 	runtime.ReadMemStats(&after)
 	if err != nil || len(index.Manifests) != 500 || !index.More {
 		t.Fatalf("%d manifests, more %v, error %v", len(index.Manifests), index.More, err)
@@ -94,7 +94,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add(`{"manifests":[{},{}],"manifests":[]}`, 1)
 	f.Fuzz(func(t *testing.T, text string, limit int) {
 		limit = min(max(limit, 0), 1000)
-		index, err := Read(strings.NewReader(text), limit)
+		index, err := ReadIndex(strings.NewReader(text), limit)
 		if len(index.Manifests) > limit {
 			t.Errorf("%d manifests, the limit is %d", len(index.Manifests), limit)
 		}

@@ -1,9 +1,4 @@
-// Package ociindex reads the list of an OCI image index as a stream and stops when it has enough, and knows the tag under
-// which such a list stands for the referrers API.
-//
-// Decoding an index whole is not safe where a stranger wrote it: four mebibytes of `{},{},…` are 1.4 million
-// descriptors, which take some 400 MiB as Go values while the list grows.
-package ociindex
+package content
 
 import (
 	"encoding/json"
@@ -15,7 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// An Index is what Read found.
+// An Index is what ReadIndex found.
 type Index struct {
 	// MediaType is the index's own, empty where it has none, or where reading stopped before it.
 	MediaType string
@@ -24,14 +19,6 @@ type Index struct {
 	Manifests []ocispec.Descriptor
 	// More tells that the list has more than was asked for; what follows was not read.
 	More bool
-}
-
-// ReferrersTag is the tag under which the referrers of a digest are listed where there is no referrers API (distribution
-// specification 1.1, "Referrers Tag Schema"): algorithm and digest, cut at 32 and 64 characters, so that the result is a
-// tag for sha512 too.
-func ReferrersTag(d digest.Digest) string {
-	algorithm, encoded := d.Algorithm().String(), d.Encoded()
-	return algorithm[:min(len(algorithm), 32)] + "-" + encoded[:min(len(encoded), 64)]
 }
 
 // entry has the fields of a descriptor that are kept.
@@ -43,9 +30,11 @@ type entry struct {
 	Annotations  map[string]string `json:"annotations"`
 }
 
-// Read decodes an index and keeps at most limit descriptors. What was read before an error is returned with it. Errors
+// ReadIndex decodes an index as a stream, keeps at most limit descriptors and stops there. Decoding an index whole is not
+// safe where a stranger wrote it: four mebibytes of `{},{},…` are 1.4 million descriptors, which take some 400 MiB as Go
+// values while the list grows. What was read before an error is returned with it. Errors
 // of r are returned as they are (errors.Is); io.ErrUnexpectedEOF says that the text ends early.
-func Read(r io.Reader, limit int) (Index, error) {
+func ReadIndex(r io.Reader, limit int) (Index, error) {
 	var index Index
 	dec := json.NewDecoder(r)
 	if err := expect(dec, '{'); err != nil {
