@@ -48,13 +48,14 @@ func (e *Engine) VerifyResolved(ctx context.Context, s Subject, desc ocispec.Des
 }
 
 // Preliminary decides about the subject without reading anything, where that is possible: no policy applies, or the one
-// that does asks for nothing. Otherwise it returns false.
+// that does asks for nothing. Otherwise it returns false, and the report is of no use.
 func (e *Engine) Preliminary(s Subject) (*Report, bool) {
 	report := e.NewReport(s)
 	x, err := e.begin(s, report)
 	if err != nil {
-		report.Fail(AsError(err))
-		return report, true
+		problem := AsError(err)
+		report.Fail(problem)
+		return report, problem.Code.Definitive() // Verify tells the others as the errors that they are
 	}
 	if !x.decided() {
 		return nil, false
@@ -149,6 +150,8 @@ func (e *Engine) look(ctx context.Context, s Subject, known *ocispec.Descriptor,
 				return f, err
 			}
 			known = &desc
+		} else if err := checkDescribed(*known); err != nil {
+			return f, err
 		}
 		f.subject = *known
 		f.referrers, f.limit, err = list(ctx, evidenceRepo, f.subject)
@@ -181,10 +184,21 @@ func resolve(ctx context.Context, repo Repository, s Subject) (ocispec.Descripto
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	if err := checkDescribed(desc); err != nil {
+		return ocispec.Descriptor{}, err
+	}
 	if s.Digest != "" && desc.Digest != s.Digest {
 		return ocispec.Descriptor{}, &Error{Code: RegistryInvalid, Message: "the registry answered another manifest than the digest asked for"}
 	}
 	return desc, nil
+}
+
+// checkDescribed refuses a descriptor that names no content: evidence with an equally empty subject would be for it.
+func checkDescribed(desc ocispec.Descriptor) error {
+	if err := desc.Digest.Validate(); err != nil {
+		return &Error{Code: Internal, Err: fmt.Errorf("the subject's descriptor has the digest %s: %w", Quote(desc.Digest.String()), err)}
+	}
+	return nil
 }
 
 // list lists the referrers up to the bound. A bound that was reached is no error here: what was read may be enough.

@@ -31,9 +31,11 @@ const (
 	RequireAny Require = 1
 )
 
-// UnmarshalJSON takes all, any, or a positive number.
+// UnmarshalJSON takes all, any, or a positive number; null is absence.
 func (r *Require) UnmarshalJSON(data []byte) error {
 	switch string(data) {
+	case "null":
+		return nil
 	case `"all"`:
 		*r = RequireAll
 		return nil
