@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/ratify-provider/ratify/store/oras"
 	"github.com/ratify-provider/ratify/verifier/notation"
 	"go.uber.org/zap"
+	"sigs.k8s.io/yaml"
 )
 
 // A process holds what outlives a configuration. The zero value is ready: modules then make their own.
@@ -95,13 +97,44 @@ func (p *process) build(path string) (*generation, error) {
 func (p *process) buildFrom(data []byte, set *files.Set) (*generation, error) {
 	file, err := config.Parse(data)
 	if file == nil {
-		return &generation{files: set}, err
+		return &generation{files: set}, errors.Join(err, p.checkSettings(data, set))
 	}
 	g, problems := p.assemble(file, set)
 	if err = errors.Join(err, problems); err != nil {
 		g.engine = nil
 	}
 	return g, err
+}
+
+// checkSettings tells what is wrong with the settings of each module in a file that does not decode as a whole, so that
+// everything is told at once. What the file's own error has told it does not tell again.
+func (p *process) checkSettings(data []byte, set *files.Set) error {
+	type module struct {
+		Name     string          `json:"name"`
+		Type     string          `json:"type"`
+		Settings json.RawMessage `json:"settings"`
+	}
+	var file struct {
+		Stores    []module `json:"stores"`
+		Verifiers []module `json:"verifiers"`
+	}
+	if yaml.Unmarshal(data, &file) != nil {
+		return nil
+	}
+	var errs []error
+	for i, loose := range file.Stores {
+		m := config.Module{Name: loose.Name, Type: loose.Type}
+		m.Settings = config.NewSettings(placeOf("stores", i, m), loose.Settings)
+		_, err := makeModule(p, storeTypes(), m.Settings.Place(), m, set)
+		errs = append(errs, err)
+	}
+	for i, loose := range file.Verifiers {
+		m := config.Module{Name: loose.Name, Type: loose.Type}
+		m.Settings = config.NewSettings(placeOf("verifiers", i, m), loose.Settings)
+		_, err := makeModule(p, verifierTypes(), m.Settings.Place(), m, set)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // assemble makes the engine of a decoded configuration.
