@@ -6,6 +6,7 @@
 //	exits CODE PROGRAM ARGS…   run a program that must end with this exit code
 //	expand FILE…               replace $VARIABLES in files
 //	layout DIR NAME            copy an image of $HOST, with all that is attached to it, into an OCI layout
+//	await                      wait until a program has asked $WAITING_HOST
 //
 // and the variables that newWorld sets.
 package cli
@@ -40,7 +41,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "expand": expand, "layout": w.layout,
+			"exits": exits, "expand": expand, "layout": w.layout, "await": w.await,
 		},
 	})
 }

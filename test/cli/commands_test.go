@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"oras.land/oras-go/v2"
@@ -51,4 +52,19 @@ func (w *world) layout(ts *testscript.TestScript, neg bool, args []string) {
 	const tag = "v1"
 	_, err = oras.ExtendedCopy(context.Background(), w.repository(w.plain.Host+"/"+args[1]), tag, target, tag, oras.DefaultExtendedCopyOptions)
 	ts.Check(err)
+}
+
+// longest bounds the wait for a program that runs on the same machine.
+const longest = time.Minute
+
+// await waits until somebody has asked $WAITING_HOST.
+func (w *world) await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: await")
+	}
+	select {
+	case <-w.asked:
+	case <-time.After(longest):
+		ts.Fatalf("nobody asked within %s", longest)
+	}
 }

@@ -3,6 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -28,6 +31,8 @@ type world struct {
 	t     *testing.T
 	plain *fixture.Fixture
 	vars  []string
+	// asked gets a value when somebody asks $WAITING_HOST.
+	asked chan struct{}
 }
 
 // The user and the password that $AUTH_HOST wants.
@@ -40,10 +45,10 @@ const (
 // ($AUTH_HOST), each with images of its own and a configuration ($CONFIG, $TLS_CONFIG) that trusts their signer.
 // $SIGNER_CERT and $STRANGER_CERT are roots of signers. $DIGEST_SIGNED and so on are digests of $HOST's images, and
 // $SIGNATURE_OF_SIGNED those of their first signatures. $DEAD_HOST is a port on which nobody listens, $SICK_HOST answers
-// 500, $SILENT_HOST never.
+// 500, $SILENT_HOST never; nor does $WAITING_HOST, which belongs to the one script that awaits a request to it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, plain: start(t, fixture.Options{})}
+	w := &world{t: t, plain: start(t, fixture.Options{}), asked: make(chan struct{}, 1)}
 	secure := start(t, fixture.Options{TLS: true})
 	var locked atomic.Bool
 	protected := start(t, fixture.Options{Wrap: func(next http.Handler) http.Handler { return lock(&locked, next) }})
@@ -62,6 +67,14 @@ func newWorld(t *testing.T) *world {
 	w.set("DEAD_HOST", deadHost(t))
 	w.set("SICK_HOST", serve(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) }))
 	w.set("SILENT_HOST", serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	w.set("WAITING_HOST", serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case w.asked <- struct{}{}:
+		default:
+		}
+		<-r.Context().Done()
+	}))
+	w.describeSigner()
 	w.writeCertificates()
 	w.writeAnyHostConfig()
 	for name, image := range w.plain.Images {
@@ -189,6 +202,18 @@ func (w *world) writeCertificates() {
 	server, err := soon.Issue(notationtest.LeafOptions{CommonName: "server.example", Usage: notationtest.ServerAuth})
 	w.must(err)
 	write("NO_SIGNER", notationtest.PEM(server.Chain[0]), nil)
+}
+
+// describeSigner sets what ratify inspect shows of the signer's certificates.
+func (w *world) describeSigner() {
+	w.t.Helper()
+	chain := w.plain.Signer.Chain
+	for name, cert := range map[string]*x509.Certificate{"SIGNER": chain[0], "ROOT": chain[len(chain)-1]} {
+		sum := sha256.Sum256(cert.Raw)
+		w.set(name+"_FINGERPRINT", hex.EncodeToString(sum[:]))
+		w.set(name+"_FROM", cert.NotBefore.UTC().Format(time.ANSIC))
+		w.set(name+"_UNTIL", cert.NotAfter.UTC().Format(time.ANSIC))
+	}
 }
 
 // writeAnyHostConfig writes a configuration like $CONFIG that lets any registry be on this machine: $ANY_HOST_CONFIG.
