@@ -213,12 +213,11 @@ func checkDepth(data []byte, limit int) error {
 				return malformed("its CBOR is cut short, or of indefinite length")
 			}
 			data, count = data[count:], 0
-		case 4: // array
-		case 5: // map: a key and a value each
+		case 4, 5: // array, map: each item takes a byte at least, and a map has two for each entry
 			if count > uint64(len(data)) {
 				return malformed("its CBOR is cut short, or of indefinite length")
 			}
-			count *= 2
+			count *= uint64(kind - 3)
 		case 6: // tag
 			count = 1
 		default:
@@ -237,6 +236,9 @@ func checkDepth(data []byte, limit int) error {
 			}
 			left = left[:len(left)-1]
 		}
+	}
+	if len(left) > 0 {
+		return malformed("its CBOR is cut short, or of indefinite length")
 	}
 	return nil
 }
