@@ -1,13 +1,17 @@
 package oras
 
-import (
-	"strings"
-)
+import "strings"
 
 const (
 	// maxScopes and maxScopeBytes bound the scopes of a challenge that are asked of a token server: a read needs one.
 	maxScopes     = 8
 	maxScopeBytes = 1 << 10
+)
+
+// The schemes that are answered (RFC 7617, RFC 6750).
+const (
+	schemeBasic  = "basic"
+	schemeBearer = "bearer"
 )
 
 // challenge is one challenge of a WWW-Authenticate header (RFC 9110 §11.6.1).
@@ -86,27 +90,31 @@ func parameterValue(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// chooseChallenge gives the one challenge that is answered, in the form that oras-go reads: Bearer before Basic, since
-// a token can do less than a password; nothing where neither is asked for. Scopes beyond reading are left out: a token
-// that can write is nothing that a registry needs to be handed for a read.
-func chooseChallenge(lines []string) string {
-	basic := false
+// chooseChallenge gives the one challenge that is answered: Bearer before Basic, since a token can do less than a password.
+// Others are not understood.
+func chooseChallenge(lines []string) (chosen challenge, ok bool) {
 	for _, c := range parseChallenges(lines) {
 		switch c.scheme {
-		case "bearer":
-			text := "Bearer realm=" + quoted(c.params["realm"]) + ",service=" + quoted(c.params["service"])
-			if scope := readScopes(c.params["scope"]); scope != "" {
-				text += ",scope=" + quoted(scope)
-			}
-			return text
-		case "basic":
-			basic = true
+		case schemeBearer:
+			return c, true
+		case schemeBasic:
+			chosen, ok = c, true
 		}
 	}
-	if basic {
+	return chosen, ok
+}
+
+// String writes the challenge in the form that oras-go reads. Scopes beyond reading are left out: a token that can write
+// is nothing that a registry needs to be handed for a read.
+func (c challenge) String() string {
+	if c.scheme == schemeBasic {
 		return "Basic"
 	}
-	return ""
+	text := "Bearer realm=" + quoted(c.params["realm"]) + ",service=" + quoted(c.params["service"])
+	if scope := readScopes(c.params["scope"]); scope != "" {
+		text += ",scope=" + quoted(scope)
+	}
+	return text
 }
 
 // quoted writes a quoted string that Go's unquoting, which oras-go uses for it, reads back as it is.

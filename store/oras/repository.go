@@ -262,7 +262,7 @@ func (r *repository) nextPage(resp *http.Response) (string, error) {
 		return "", r.mismatch("a list with a link to its next page that can be read")
 	}
 	if u.User != nil || origin(u) != r.session.origin || !strings.HasPrefix(u.EscapedPath(), "/v2/"+r.path+"/") || strings.Contains(u.Path, "..") {
-		return "", r.session.notAllowed("has its next page of referrers at", origin(u), "")
+		return "", r.session.notAllowed("has its next page of referrers at", u, "")
 	}
 	u.Fragment = ""
 	return u.String(), nil

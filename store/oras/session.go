@@ -127,7 +127,7 @@ func (s *session) get(ctx context.Context, url, accept string, consume func(*htt
 // RoundTrip is where every request passes, whoever built it: it refuses what may not be sent, takes away what may not be
 // sent along, and bounds what comes back.
 func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := s.allow(req); err != nil {
+	if err := s.allow(req.URL, purposeOf(req)); err != nil {
 		if req.Body != nil {
 			req.Body.Close()
 		}
@@ -137,7 +137,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	sent.Header.Set("Accept-Encoding", "identity")
 	// An address of a redirect may hold a signature that is meant for its host alone.
 	sent.Header.Del("Referer")
-	isToken := isTokenRequest(req)
+	isToken := purposeOf(req) == forToken
 	if !isToken && origin(req.URL) != s.origin {
 		sent.Header.Del("Authorization")
 		sent.Header.Del("Cookie")
@@ -161,9 +161,37 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = limitBody(resp.Body, maxTokenAnswerBytes)
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		resp.Header.Set("Www-Authenticate", chooseChallenge(resp.Header.Values("Www-Authenticate")))
+		if err := s.reviewChallenge(resp, isToken); err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
 	}
 	return resp, nil
+}
+
+// reviewChallenge leaves of a registry's challenges the one that is answered, and refuses one that leads to a token server
+// that is not allowed. Nobody but the registry may challenge.
+func (s *session) reviewChallenge(resp *http.Response, isToken bool) error {
+	lines := resp.Header.Values("Www-Authenticate")
+	resp.Header.Del("Www-Authenticate")
+	if isToken || origin(resp.Request.URL) != s.origin {
+		return nil
+	}
+	chosen, ok := chooseChallenge(lines)
+	if !ok {
+		return nil
+	}
+	if chosen.scheme == schemeBearer {
+		realm, err := url.Parse(chosen.params["realm"])
+		if err != nil || realm.Host == "" {
+			return &ratify.Error{Code: ratify.RegistryInvalid, Message: s.quotedName() + " asks for a token from " + ratify.Quote(chosen.params["realm"]) + ", which is no address"}
+		}
+		if err := s.allow(realm, forToken); err != nil {
+			return err
+		}
+	}
+	resp.Header.Set("Www-Authenticate", chosen.String())
+	return nil
 }
 
 func limitBody(body io.ReadCloser, limit int64) io.ReadCloser {
@@ -173,44 +201,72 @@ func limitBody(body io.ReadCloser, limit int64) io.ReadCloser {
 	}{io.LimitReader(body, limit), body}
 }
 
-// allow says whether a request may be sent: to the registry, to its token server for a token, to a redirect host by a
-// redirect. The registry chooses the addresses in challenges, redirects and links, and must not choose whom this process
-// talks to (CVE-2025-27403, CVE-2026-48978).
-func (s *session) allow(req *http.Request) error {
-	if req.URL.User != nil {
-		return &ratify.Error{Code: ratify.RegistryNotAllowed, Message: s.quotedName() + " leads to an address with a user name in it, at " + ratify.Quote(req.URL.Host)}
-	}
-	to := origin(req.URL)
-	if to == s.origin {
-		return nil
-	}
-	secure := req.URL.Scheme == "https"
+// purpose is why a request is sent; it decides where it may go.
+type purpose int
+
+const (
+	forRegistry purpose = iota
+	forToken
+	byRedirect
+)
+
+type tokenRequestKey struct{}
+
+// purposeOf tells by what marks it: tokenCache.Set marks the context, http.Client the request.
+func purposeOf(req *http.Request) purpose {
 	switch {
-	case isTokenRequest(req):
-		plain := req.URL.Scheme == "http" && s.entry.plainHTTP
-		if (secure || plain) && matchAny(s.authHosts, req.URL) {
-			return nil
-		}
-		return s.notAllowed("sends its clients for a token to", to, "authHosts")
+	case req.Context().Value(tokenRequestKey{}) != nil:
+		return forToken
 	case req.Response != nil:
-		if secure && matchAny(s.redirectHosts, req.URL) {
-			return nil
-		}
-		return s.notAllowed("redirects to", to, "redirectHosts")
+		return byRedirect
 	default:
-		return s.notAllowed("leads to", to, "")
+		return forRegistry
 	}
 }
 
-func (s *session) notAllowed(what, to, field string) error {
-	host := strings.TrimPrefix(strings.TrimPrefix(to, "https://"), "http://")
+// allow says whether a request may be sent: to the registry, to its token server for a token, to a redirect host by a
+// redirect. The registry chooses the addresses in challenges, redirects and links, and must not choose whom this process
+// talks to (CVE-2025-27403, CVE-2026-48978).
+func (s *session) allow(u *url.URL, why purpose) error {
+	if u.User != nil {
+		return &ratify.Error{
+			Code: ratify.RegistryNotAllowed, Message: s.quotedName() + " leads to an address with a user name in it, at " + ratify.Quote(u.Host),
+			Remedy: nothingAllows,
+		}
+	}
+	if origin(u) == s.origin {
+		return nil
+	}
+	secure := u.Scheme == "https"
+	switch why {
+	case forToken:
+		plain := u.Scheme == "http" && s.entry.plainHTTP
+		if (secure || plain) && matchAny(s.authHosts, u) {
+			return nil
+		}
+		return s.notAllowed("sends its clients for a token to", u, "authHosts")
+	case byRedirect:
+		if secure && matchAny(s.redirectHosts, u) {
+			return nil
+		}
+		return s.notAllowed("redirects to", u, "redirectHosts")
+	default:
+		return s.notAllowed("leads to", u, "")
+	}
+}
+
+const nothingAllows = "nothing allows this; look for who changes the registry's answers"
+
+// notAllowed refuses an address and names the field that would allow it, if any would.
+func (s *session) notAllowed(what string, to *url.URL, field string) error {
 	e := &ratify.Error{
 		Code:    ratify.RegistryNotAllowed,
-		Message: s.quotedName() + " " + what + " " + ratify.Quote(to) + ", which is not allowed",
-		Remedy:  "nothing allows this; look for who changes the registry's answers",
+		Message: s.quotedName() + " " + what + " " + ratify.Quote(origin(to)) + ", which is not allowed",
+		Remedy:  nothingAllows,
 	}
 	if field != "" {
-		e.Remedy = fmt.Sprintf("if it is meant, add %s to %s of the registry's entry in the store's settings; it must be HTTPS", ratify.Quote(host), field)
+		name, port := urlHost(to)
+		e.Remedy = fmt.Sprintf("if it is meant, add %s to %s of the registry's entry in the store's settings; it must be HTTPS", ratify.Quote(name+withColon(port)), field)
 	}
 	return e
 }
@@ -223,9 +279,9 @@ func (s *session) checkRedirect(req *http.Request, via []*http.Request) error {
 	case len(via) > maxRedirects:
 		return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("%s redirects more than %d times", s.quotedName(), maxRedirects)}
 	case first.Method != http.MethodGet && first.Method != http.MethodHead:
-		return s.notAllowed("redirects a request that is no read to", origin(req.URL), "")
-	case isTokenRequest(req) && origin(first.URL) != origin(req.URL):
-		return s.notAllowed("has a token server that redirects to", origin(req.URL), "")
+		return s.notAllowed("redirects a request that is no read to", req.URL, "")
+	case purposeOf(req) == forToken && origin(first.URL) != origin(req.URL):
+		return s.notAllowed("has a token server that redirects to", req.URL, "")
 	}
 	return nil
 }
@@ -247,12 +303,6 @@ func (s *session) refuse(e *ratify.Error, everywhere bool) {
 		key = s.key
 	}
 	s.pool.refused.Set(key, e, s.pool.refusedFor)
-}
-
-type tokenRequestKey struct{}
-
-func isTokenRequest(req *http.Request) bool {
-	return req.Context().Value(tokenRequestKey{}) != nil
 }
 
 // tokenCache is the session as oras-go's cache of tokens. Keys hold the credential, which oras-go's own leaves out.
