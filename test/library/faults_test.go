@@ -142,8 +142,8 @@ func findFault(t *testing.T, e *engine.Engine, p *fakeProvider, words bool) stri
 	t.Helper()
 	for _, s := range shapes() {
 		denials, held := runShape(t, e, p, s)
-		if words && !held || (len(denials) == 0) != (len(s.Denials) == 0) {
-			return s.Name
+		if words && !held || (len(denials) == 0) != (len(s.denials) == 0) {
+			return s.name
 		}
 	}
 	for _, c := range objectCases() {

@@ -1,7 +1,6 @@
 package library
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -33,7 +32,7 @@ func newMutations(t *testing.T, p *fakeProvider) *mutation.System {
 	providers := externaldata.NewCache()
 	err := providers.Upsert(&externaldatav1.Provider{
 		ObjectMeta: metav1.ObjectMeta{Name: "ratify-mutation-provider"},
-		Spec: externaldatav1.ProviderSpec{URL: p.server.URL + "/ratify/gatekeeper/v1/mutate", Timeout: 5,
+		Spec: externaldatav1.ProviderSpec{URL: p.server.URL + "/ratify/gatekeeper/v1/mutate", Timeout: 30,
 			CABundle: base64.StdEncoding.EncodeToString(p.ca.PEM())},
 	})
 	if err != nil {
@@ -95,7 +94,7 @@ func mutate(t *testing.T, system *mutation.System, object map[string]any, namesp
 		t.Fatal(err)
 	}
 	changed["metadata"].(map[string]any)["namespace"] = namespace
-	_, err := system.Mutate(context.Background(), &types.Mutable{
+	err := apply(system, &types.Mutable{
 		Object:    &unstructured.Unstructured{Object: changed},
 		Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
 		Source:    types.SourceTypeOriginal,

@@ -15,9 +15,6 @@ import (
 	"github.com/ratify-provider/ratify/test/engine"
 )
 
-// randomAnswers is how many random answers the template is asked about: at a millisecond each they stay below 40 s.
-const randomAnswers = 20_000
-
 // TestRandomAnswers takes complete proofs, spoils them in up to four places, and compares the template with the oracle.
 // RATIFY_SEED repeats a run.
 func TestRandomAnswers(t *testing.T) {

@@ -6,19 +6,18 @@ import (
 	"strings"
 )
 
-// A shape is one answer that a provider may give, and what must come of it. Its fields are exported because the whole
-// table is kept as JSON too, for the suite that runs on another version of Gatekeeper.
+// A shape is one answer that a provider may give, and what must come of it.
 type shape struct {
-	Name string `json:"name"`
-	// Images are those of the Pod; none stands for the one image app.
-	Images []string `json:"images,omitempty"`
-	// Status is the answer's; 0 stands for 200.
-	Status int `json:"status,omitempty"`
-	// Body is the answer's; "@FUTURE@" and "@PAST@" in it, quotes included, stand for an instant in Unix seconds.
-	Body string `json:"body"`
-	// Denials are the expected lines, without the constraint's name; a line that ends in … is the beginning of one. None
+	name string
+	// images are those of the Pod; none stands for the one image app.
+	images []string
+	// status is the answer's; 0 stands for 200.
+	status int
+	// body is the answer's; "@FUTURE@" and "@PAST@" in it, quotes included, stand for an instant in Unix seconds.
+	body string
+	// denials are the expected lines, without the constraint's name; a line that ends in … is the beginning of one. None
 	// means admitted.
-	Denials []string `json:"denials,omitempty"`
+	denials []string
 }
 
 const (
@@ -99,48 +98,48 @@ func shapes() []shape {
 func provenShapes() []shape {
 	both := []string{app, sidecar}
 	return []shape{
-		{Name: "proven", Body: body(item(app, proof(app)))},
-		{Name: "proven, two images", Images: both, Body: body(item(app, proof(app)), item(sidecar, proof(sidecar)))},
-		{Name: "proven, items in another order", Images: both, Body: body(item(sidecar, proof(sidecar)), item(app, proof(app)))},
-		{Name: "proven, one image twice is one key", Images: []string{app, app}, Body: body(item(app, proof(app)))},
-		{Name: "proven, fields of a newer report beside", Body: body(item(app, proof(app, "score", 3, "nestedReports", []any{})))},
-		{Name: "proven, one of its verifier reports failed", Body: body(item(app, proof(app, "verifierReports", []any{object{"isSuccess": false}})))},
-		{Name: "proven, without any words", Body: body(item(app, proof(app, "message", absent, "traceID", absent, "subject", absent)))},
-		{Name: "proven, an instant with a fraction", Body: body(item(app, proof(app, "notAfter", 4102444800.5)))},
-		{Name: "proven, empty error beside the value", Body: body(object{"key": app, "value": proof(app), "error": ""})},
-		{Name: "proven, not idempotent, which matters to mutation alone", Body: response(object{"idempotent": false, "items": []any{item(app, proof(app))}})},
-		{Name: "proven, system_error is no field of the protocol", Body: response(object{"system_error": "x", "items": []any{item(app, proof(app))}})},
+		{name: "proven", body: body(item(app, proof(app)))},
+		{name: "proven, two images", images: both, body: body(item(app, proof(app)), item(sidecar, proof(sidecar)))},
+		{name: "proven, items in another order", images: both, body: body(item(sidecar, proof(sidecar)), item(app, proof(app)))},
+		{name: "proven, one image twice is one key", images: []string{app, app}, body: body(item(app, proof(app)))},
+		{name: "proven, fields of a newer report beside", body: body(item(app, proof(app, "score", 3, "nestedReports", []any{})))},
+		{name: "proven, one of its verifier reports failed", body: body(item(app, proof(app, "verifierReports", []any{object{"isSuccess": false}})))},
+		{name: "proven, without any words", body: body(item(app, proof(app, "message", absent, "traceID", absent, "subject", absent)))},
+		{name: "proven, an instant with a fraction", body: body(item(app, proof(app, "notAfter", 4102444800.5)))},
+		{name: "proven, empty error beside the value", body: body(object{"key": app, "value": proof(app), "error": ""})},
+		{name: "proven, not idempotent, which matters to mutation alone", body: response(object{"idempotent": false, "items": []any{item(app, proof(app))}})},
+		{name: "proven, system_error is no field of the protocol", body: response(object{"system_error": "x", "items": []any{item(app, proof(app))}})},
 	}
 }
 
 func bodyShapes() []shape {
 	return []shape{
-		{Name: "empty body", Body: "", Denials: lines(unreadable)},
-		{Name: "text", Status: 500, Body: "boom", Denials: lines(unreadable)},
-		{Name: "page of a proxy", Body: "<html>sign in</html>", Denials: lines(unreadable)},
-		{Name: "array", Body: "[]", Denials: lines(unreadable)},
-		{Name: "string", Body: `"ok"`, Denials: lines(unreadable)},
-		{Name: "cut short", Body: body(item(app, proof(app)))[:100], Denials: lines(unreadable)},
-		{Name: "data behind the answer", Body: body(item(app, proof(app))) + "{}", Denials: lines(unreadable)},
-		{Name: "items are an object", Body: response(object{"items": object{app: proof(app)}}), Denials: lines(unreadable)},
-		{Name: "items are a string", Body: response(object{"items": "all good"}), Denials: lines(unreadable)},
-		{Name: "null", Body: "null", Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "empty object", Body: "{}", Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "response is null", Body: `{"response":null}`, Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "items are null", Body: response(object{"items": nil}), Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "no items", Body: body(), Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "items without the response around them", Body: encode(object{"items": []any{item(app, proof(app))}}), Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "the report alone", Body: encode(proof(app)), Denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "empty body", body: "", denials: lines(unreadable)},
+		{name: "text", status: 500, body: "boom", denials: lines(unreadable)},
+		{name: "page of a proxy", body: "<html>sign in</html>", denials: lines(unreadable)},
+		{name: "array", body: "[]", denials: lines(unreadable)},
+		{name: "string", body: `"ok"`, denials: lines(unreadable)},
+		{name: "cut short", body: body(item(app, proof(app)))[:100], denials: lines(unreadable)},
+		{name: "data behind the answer", body: body(item(app, proof(app))) + "{}", denials: lines(unreadable)},
+		{name: "items are an object", body: response(object{"items": object{app: proof(app)}}), denials: lines(unreadable)},
+		{name: "items are a string", body: response(object{"items": "all good"}), denials: lines(unreadable)},
+		{name: "null", body: "null", denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "empty object", body: "{}", denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "response is null", body: `{"response":null}`, denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "items are null", body: response(object{"items": nil}), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "no items", body: body(), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "items without the response around them", body: encode(object{"items": []any{item(app, proof(app))}}), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "the report alone", body: encode(proof(app)), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
 	}
 }
 
 func statusShapes() []shape {
 	shapes := []shape{
-		{Name: "429 of a mesh", Status: 429, Body: `{"message":"slow"}`, Denials: lines(fmt.Sprintf(wrongStatus, 429), fmt.Sprintf(wrongCount, 0, 1))},
-		{Name: "500 with JSON", Status: 500, Body: `{"error":"boom"}`, Denials: lines(fmt.Sprintf(wrongStatus, 500), fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "429 of a mesh", status: 429, body: `{"message":"slow"}`, denials: lines(fmt.Sprintf(wrongStatus, 429), fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "500 with JSON", status: 500, body: `{"error":"boom"}`, denials: lines(fmt.Sprintf(wrongStatus, 500), fmt.Sprintf(wrongCount, 0, 1))},
 	}
 	for _, status := range []int{201, 203, 400, 404, 500, 503} {
-		shapes = append(shapes, shape{Name: fmt.Sprintf("%d with a proof", status), Status: status, Body: body(item(app, proof(app))), Denials: lines(fmt.Sprintf(wrongStatus, status))})
+		shapes = append(shapes, shape{name: fmt.Sprintf("%d with a proof", status), status: status, body: body(item(app, proof(app))), denials: lines(fmt.Sprintf(wrongStatus, status))})
 	}
 	return shapes
 }
@@ -148,13 +147,13 @@ func statusShapes() []shape {
 func systemErrorShapes() []shape {
 	failed := func(text any, items ...any) string { return response(object{"systemError": text, "items": items}) }
 	return []shape{
-		{Name: "systemError", Body: failed("registry.example did not answer (REGISTRY_UNAVAILABLE)"), Denials: lines("Could not verify: registry.example did not answer (REGISTRY_UNAVAILABLE)")},
-		{Name: "systemError beside a proof", Body: failed("half done", item(app, proof(app))), Denials: lines("Could not verify: half done")},
-		{Name: "systemError of white space beside a proof", Body: failed(" ", item(app, proof(app))), Denials: lines("Could not verify:  ")},
-		{Name: "systemError with control characters", Body: failed("a\x1b[2J\nb"), Denials: lines(`Could not verify: "a\x1b[2J\nb"`)},
-		{Name: "systemError is a number", Body: failed(1, item(app, proof(app))), Denials: lines(unreadable)},
-		{Name: "systemError is true", Body: failed(true, item(app, proof(app))), Denials: lines(unreadable)},
-		{Name: "systemError without end", Body: failed(strings.Repeat("x", 10000)), Denials: lines("Could not verify: " + strings.Repeat("x", 4096))},
+		{name: "systemError", body: failed("registry.example did not answer (REGISTRY_UNAVAILABLE)"), denials: lines("Could not verify: registry.example did not answer (REGISTRY_UNAVAILABLE)")},
+		{name: "systemError beside a proof", body: failed("half done", item(app, proof(app))), denials: lines("Could not verify: half done")},
+		{name: "systemError of white space beside a proof", body: failed(" ", item(app, proof(app))), denials: lines("Could not verify:  ")},
+		{name: "systemError with control characters", body: failed("a\x1b[2J\nb"), denials: lines(`Could not verify: "a\x1b[2J\nb"`)},
+		{name: "systemError is a number", body: failed(1, item(app, proof(app))), denials: lines(unreadable)},
+		{name: "systemError is true", body: failed(true, item(app, proof(app))), denials: lines(unreadable)},
+		{name: "systemError without end", body: failed(strings.Repeat("x", 10000)), denials: lines("Could not verify: " + strings.Repeat("x", 4096))},
 	}
 }
 
@@ -162,54 +161,54 @@ func keyShapes() []shape {
 	both := []string{app, sidecar}
 	missing := strings.Replace(noReport, app, sidecar, 1)
 	return []shape{
-		{Name: "one of two keys is missing", Images: both, Body: body(item(app, proof(app))), Denials: lines(missing, fmt.Sprintf(wrongCount, 1, 2))},
-		{Name: "another key in place of the one asked for", Body: body(item(sidecar, proof(sidecar))), Denials: lines(noReport)},
-		{Name: "an item nobody asked for beside a proof", Body: body(item(app, proof(app)), item(sidecar, proof(sidecar))), Denials: lines(fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "an answer for the normalised key", Images: []string{"nginx"}, Body: body(item("docker.io/library/nginx:latest", proof("docker.io/library/nginx:latest"))),
-			Denials: lines("Could not verify: nginx: the provider gave no report.")},
-		{Name: "the key in capitals", Body: body(item(strings.ToUpper(app), proof(app))), Denials: lines(noReport)},
-		{Name: "the key with a space behind", Body: body(item(app+" ", proof(app))), Denials: lines(noReport)},
-		{Name: "no key", Body: body(object{"value": proof(app)}), Denials: lines(noReport)},
-		{Name: "the key is null", Body: body(item(nil, proof(app))), Denials: lines(noReport)},
-		{Name: "the key is a number", Body: body(item(1, proof(app))), Denials: lines(unreadable)},
-		{Name: "two equal proofs for one key", Body: body(item(app, proof(app)), item(app, proof(app))),
-			Denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "a proof, then a refusal for the same key", Body: body(item(app, proof(app)), item(app, refusal(app))),
-			Denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "a refusal, then a proof for the same key", Body: body(item(app, refusal(app)), item(app, proof(app))),
-			Denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "two items for one of two keys", Images: both, Body: body(item(app, proof(app)), item(app, proof(app))),
-			Denials: lines("Could not verify: "+app+": the provider gave 2 reports.", missing)},
-		{Name: "two equal items for one of two keys, one for the other", Images: both, Body: body(item(app, proof(app)), item(app, proof(app)), item(sidecar, proof(sidecar))),
-			Denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 3, 2))},
-		{Name: "some image is good, another is not", Images: both, Body: body(item(app, refusal(app)), item(sidecar, proof(sidecar))), Denials: lines(refused)},
-		{Name: "each image is refused", Images: both, Body: body(item(app, refusal(app)), item(sidecar, refusal(sidecar))), Denials: lines(refused, strings.Replace(refused, app, sidecar, 1))},
-		{Name: "the reports are swapped", Images: both, Body: body(item(app, proof(sidecar)), item(sidecar, proof(app))), Denials: lines(unknownKind, strings.Replace(unknownKind, app, sidecar, 1))},
+		{name: "one of two keys is missing", images: both, body: body(item(app, proof(app))), denials: lines(missing, fmt.Sprintf(wrongCount, 1, 2))},
+		{name: "another key in place of the one asked for", body: body(item(sidecar, proof(sidecar))), denials: lines(noReport)},
+		{name: "an item nobody asked for beside a proof", body: body(item(app, proof(app)), item(sidecar, proof(sidecar))), denials: lines(fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "an answer for the normalised key", images: []string{"nginx"}, body: body(item("docker.io/library/nginx:latest", proof("docker.io/library/nginx:latest"))),
+			denials: lines("Could not verify: nginx: the provider gave no report.")},
+		{name: "the key in capitals", body: body(item(strings.ToUpper(app), proof(app))), denials: lines(noReport)},
+		{name: "the key with a space behind", body: body(item(app+" ", proof(app))), denials: lines(noReport)},
+		{name: "no key", body: body(object{"value": proof(app)}), denials: lines(noReport)},
+		{name: "the key is null", body: body(item(nil, proof(app))), denials: lines(noReport)},
+		{name: "the key is a number", body: body(item(1, proof(app))), denials: lines(unreadable)},
+		{name: "two equal proofs for one key", body: body(item(app, proof(app)), item(app, proof(app))),
+			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "a proof, then a refusal for the same key", body: body(item(app, proof(app)), item(app, refusal(app))),
+			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "a refusal, then a proof for the same key", body: body(item(app, refusal(app)), item(app, proof(app))),
+			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "two items for one of two keys", images: both, body: body(item(app, proof(app)), item(app, proof(app))),
+			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", missing)},
+		{name: "two equal items for one of two keys, one for the other", images: both, body: body(item(app, proof(app)), item(app, proof(app)), item(sidecar, proof(sidecar))),
+			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 3, 2))},
+		{name: "some image is good, another is not", images: both, body: body(item(app, refusal(app)), item(sidecar, proof(sidecar))), denials: lines(refused)},
+		{name: "each image is refused", images: both, body: body(item(app, refusal(app)), item(sidecar, refusal(sidecar))), denials: lines(refused, strings.Replace(refused, app, sidecar, 1))},
+		{name: "the reports are swapped", images: both, body: body(item(app, proof(sidecar)), item(sidecar, proof(app))), denials: lines(unknownKind, strings.Replace(unknownKind, app, sidecar, 1))},
 	}
 }
 
 func errorShapes() []shape {
 	const inError = "Could not verify: " + app + ": no such image"
 	return []shape{
-		{Name: "item with an error", Body: body(object{"key": app, "error": "no such image"}), Denials: lines(inError)},
-		{Name: "item with an error and a proof", Body: body(object{"key": app, "error": "no such image", "value": proof(app)}), Denials: lines(inError)},
-		{Name: "an error for one of two images", Images: []string{app, sidecar}, Body: body(object{"key": app, "error": "no such image"}, item(sidecar, proof(sidecar))), Denials: lines(inError)},
-		{Name: "an error and a proof for one key", Body: body(item(app, proof(app)), object{"key": app, "error": "no such image"}),
-			Denials: lines(inError, fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "a proof, and an error for a key nobody asked for", Body: body(item(app, proof(app)), object{"key": sidecar, "error": "no such image"}),
-			Denials: lines(strings.Replace(inError, app, sidecar, 1), fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "a proof, and an error of another text for a key nobody asked for", Body: body(item(app, proof(app)), object{"key": sidecar, "error": "x"}),
-			Denials: lines("Could not verify: "+sidecar+": x", fmt.Sprintf(wrongCount, 2, 1))},
-		{Name: "an error that is no string", Body: body(object{"key": app, "error": false, "value": proof(app)}), Denials: lines(unreadable)},
-		{Name: "an error that says success", Body: body(object{"key": app, "error": "isSuccess: true"}), Denials: lines("Could not verify: " + app + ": isSuccess: true")},
-		{Name: "an error with control characters", Body: body(object{"key": app, "error": "a\nb"}), Denials: lines("Could not verify: " + app + `: "a\nb"`)},
+		{name: "item with an error", body: body(object{"key": app, "error": "no such image"}), denials: lines(inError)},
+		{name: "item with an error and a proof", body: body(object{"key": app, "error": "no such image", "value": proof(app)}), denials: lines(inError)},
+		{name: "an error for one of two images", images: []string{app, sidecar}, body: body(object{"key": app, "error": "no such image"}, item(sidecar, proof(sidecar))), denials: lines(inError)},
+		{name: "an error and a proof for one key", body: body(item(app, proof(app)), object{"key": app, "error": "no such image"}),
+			denials: lines(inError, fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "a proof, and an error for a key nobody asked for", body: body(item(app, proof(app)), object{"key": sidecar, "error": "no such image"}),
+			denials: lines(strings.Replace(inError, app, sidecar, 1), fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "a proof, and an error of another text for a key nobody asked for", body: body(item(app, proof(app)), object{"key": sidecar, "error": "x"}),
+			denials: lines("Could not verify: "+sidecar+": x", fmt.Sprintf(wrongCount, 2, 1))},
+		{name: "an error that is no string", body: body(object{"key": app, "error": false, "value": proof(app)}), denials: lines(unreadable)},
+		{name: "an error that says success", body: body(object{"key": app, "error": "isSuccess: true"}), denials: lines("Could not verify: " + app + ": isSuccess: true")},
+		{name: "an error with control characters", body: body(object{"key": app, "error": "a\nb"}), denials: lines("Could not verify: " + app + `: "a\nb"`)},
 	}
 }
 
 func valueShapes() []shape {
-	shapes := []shape{{Name: "no value", Body: body(object{"key": app}), Denials: lines(unknownKind)}}
+	shapes := []shape{{name: "no value", body: body(object{"key": app}), denials: lines(unknownKind)}}
 	for name, value := range valuesByName() {
-		shapes = append(shapes, shape{Name: "the value is " + name, Body: body(item(app, value)), Denials: lines(unknownKind)})
+		shapes = append(shapes, shape{name: "the value is " + name, body: body(item(app, value)), denials: lines(unknownKind)})
 	}
 	return shapes
 }
@@ -223,12 +222,12 @@ func valuesByName() map[string]any {
 
 func successShapes() []shape {
 	shape1 := func(name string, changes ...any) shape {
-		return shape{Name: "isSuccess " + name, Body: body(item(app, proof(app, changes...))), Denials: lines(malformed)}
+		return shape{name: "isSuccess " + name, body: body(item(app, proof(app, changes...))), denials: lines(malformed)}
 	}
 	return []shape{
-		{Name: "refused", Body: body(item(app, refusal(app))), Denials: lines(refused)},
-		{Name: "refused, although succeeded says true", Body: body(item(app, refusal(app, "succeeded", true))), Denials: lines(refused)},
-		{Name: "refused, with an instant ahead", Body: body(item(app, refusal(app, "notAfter", future))), Denials: lines(refused)},
+		{name: "refused", body: body(item(app, refusal(app))), denials: lines(refused)},
+		{name: "refused, although succeeded says true", body: body(item(app, refusal(app, "succeeded", true))), denials: lines(refused)},
+		{name: "refused, with an instant ahead", body: body(item(app, refusal(app, "notAfter", future))), denials: lines(refused)},
 		shape1("is absent", "isSuccess", absent),
 		shape1("is null", "isSuccess", nil),
 		shape1("is the string true", "isSuccess", "true"),
@@ -246,7 +245,7 @@ func successShapes() []shape {
 
 func versionShapes() []shape {
 	unknown := func(name string, changes ...any) shape {
-		return shape{Name: name, Body: body(item(app, proof(app, changes...))), Denials: lines(unknownKind)}
+		return shape{name: name, body: body(item(app, proof(app, changes...))), denials: lines(unknownKind)}
 	}
 	return []shape{
 		unknown("no version", "version", absent),
@@ -258,13 +257,13 @@ func versionShapes() []shape {
 		unknown("the report is for another image", "key", sidecar),
 		unknown("the report is for the normalised key", "key", app+"@sha256:00"),
 		unknown("the report's key is an array", "key", []any{app}),
-		{Name: "a refusal of a newer version", Body: body(item(app, refusal(app, "version", "2.0"))), Denials: lines(unknownKind)},
+		{name: "a refusal of a newer version", body: body(item(app, refusal(app, "version", "2.0"))), denials: lines(unknownKind)},
 	}
 }
 
 func instantShapes() []shape {
 	instant := func(name string, value any, denial string) shape {
-		return shape{Name: "notAfter " + name, Body: body(item(app, proof(app, "notAfter", value))), Denials: lines(denial)}
+		return shape{name: "notAfter " + name, body: body(item(app, proof(app, "notAfter", value))), denials: lines(denial)}
 	}
 	return []shape{
 		instant("is absent", absent, malformed),
@@ -283,7 +282,7 @@ func instantShapes() []shape {
 func wordShapes() []shape {
 	const prefix = "Subject failed verification: " + app + ": "
 	words := func(name, denial string, changes ...any) shape {
-		return shape{Name: "refused, " + name, Body: body(item(app, refusal(app, changes...))), Denials: lines(prefix + denial)}
+		return shape{name: "refused, " + name, body: body(item(app, refusal(app, changes...))), denials: lines(prefix + denial)}
 	}
 	return []shape{
 		words("no message", "no reason was given. sign this digest (trace 4bf92f35)", "message", absent),
@@ -305,8 +304,8 @@ func wordShapes() []shape {
 
 func imageShapes() []shape {
 	image := func(name, image, denial string) shape {
-		return shape{Name: "refused, " + name, Images: []string{image}, Body: body(item(image, refusal(image, "message", "bad", "remedy", absent, "traceID", absent))),
-			Denials: lines("Subject failed verification: " + denial + ": bad.")}
+		return shape{name: "refused, " + name, images: []string{image}, body: body(item(image, refusal(image, "message", "bad", "remedy", absent, "traceID", absent))),
+			denials: lines("Subject failed verification: " + denial + ": bad.")}
 	}
 	long := "registry.example/" + strings.Repeat("a", 1100)
 	return []shape{
