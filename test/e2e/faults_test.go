@@ -71,7 +71,7 @@ func providerStopped(t *testing.T, c *chain) {
 func providerSlow(t *testing.T, c *chain) {
 	image := c.images.fresh(t)
 	resume := c.provider.pause(t)
-	t.Cleanup(resume)
+	defer resume()
 	c.undecided(t, "slow", image.Reference, "context deadline exceeded")
 	resume()
 	c.admitted(t, "slow", image.Reference)
@@ -103,7 +103,7 @@ var rubbish = map[string]struct {
 // providerRubbish puts something else where the provider was: with its certificate, and with answers that prove nothing.
 func providerRubbish(t *testing.T, c *chain) {
 	c.provider.stop(t)
-	t.Cleanup(func() { c.running(t) })
+	defer c.running(t)
 	var n int
 	for name, answer := range rubbish {
 		t.Run(name, func(t *testing.T) {

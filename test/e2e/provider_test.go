@@ -30,9 +30,12 @@ type provider struct {
 	logs         []string // the log of every process so far
 }
 
-// buildRatify compiles the product's command.
+// buildRatify compiles the product's command, or takes the one that RATIFY_BINARY names: a release is tested as it is shipped.
 func buildRatify(t *testing.T) string {
 	t.Helper()
+	if binary := os.Getenv("RATIFY_BINARY"); binary != "" {
+		return binary
+	}
 	binary := filepath.Join(t.TempDir(), "ratify")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "./cmd/ratify")
 	cmd.Dir = filepath.Join("..", "..")
