@@ -1,9 +1,13 @@
 package ratify
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -44,6 +48,9 @@ func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (
 	if err := json.Unmarshal(data, &m); err != nil {
 		return invalid("%s", Truncate(err.Error()))
 	}
+	if err := checkNames(data); err != nil {
+		return invalid("%s", err.Error())
+	}
 	if m.FSLayers != nil || (m.Layers != nil || m.Config != nil) && m.Manifests != nil {
 		return invalid("it could be read as more than one kind")
 	}
@@ -68,9 +75,8 @@ func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (
 }
 
 // ReadEvidence reads the manifest of a piece of evidence, and is the only place that checks that it belongs to the
-// subject: its subject field names the subject's digest and size, its artifact type is the one given (also by the
-// config's media type, as artifacts older than OCI 1.1 have it), and it has as many layers as asked for, each with a sane
-// descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID.
+// subject: its subject field names the subject's digest and size, its artifact type is the one given (by the config's
+// media type where it has none, as OCI 1.1 says), and it has as many layers as asked for, each with a sane descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID.
 func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispec.Descriptor, artifactType string, layers int) (*ocispec.Manifest, error) {
 	if evidence.MediaType != ocispec.MediaTypeImageManifest {
 		return nil, invalidEvidence("its media type is %s", Quote(evidence.MediaType))
@@ -86,6 +92,9 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, invalidEvidence("%s", Truncate(err.Error()))
 	}
+	if err := checkNames(data); err != nil {
+		return nil, invalidEvidence("%s", err.Error())
+	}
 	switch {
 	case m.Manifests != nil:
 		return nil, invalidEvidence("its manifest could be read as more than one kind")
@@ -95,8 +104,8 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence names no subject"}
 	case m.Subject.Digest != subject.Digest || m.Subject.Size != subject.Size:
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence is for another artifact, " + Quote(m.Subject.Digest.String())}
-	case m.ArtifactType != artifactType && m.Config.MediaType != artifactType:
-		return nil, invalidEvidence("its artifact type is %s", Quote(m.ArtifactType))
+	case cmp.Or(m.ArtifactType, m.Config.MediaType) != artifactType:
+		return nil, invalidEvidence("its artifact type is %s", Quote(cmp.Or(m.ArtifactType, m.Config.MediaType)))
 	case len(m.Layers) != layers:
 		return nil, invalidEvidence("it has %d layers instead of %d", len(m.Layers), layers)
 	}
@@ -110,4 +119,54 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 
 func invalidEvidence(format string, args ...any) *Error {
 	return &Error{Code: EvidenceInvalid, Message: "the evidence is malformed: " + fmt.Sprintf(format, args...)}
+}
+
+// fieldNames are those of manifests, indexes and descriptors.
+var fieldNames = []string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers", "subject",
+	"digest", "size", "urls", "data", "platform", "annotations"}
+
+// checkNames refuses what two readers could read differently (CVE-2021-41190): a name that is there twice, of which some
+// take the first and some the last, and a field in other letters, which encoding/json takes for the field and others do
+// not. data is valid JSON.
+func checkNames(data []byte) error {
+	return checkValueNames(json.NewDecoder(bytes.NewReader(data)), true)
+}
+
+// checkValueNames goes through one value; fields tells that the names in it are fields, and not anybody's own.
+func checkValueNames(d *json.Decoder, fields bool) error {
+	token, err := d.Token()
+	if err != nil {
+		return err
+	}
+	if token != json.Delim('{') && token != json.Delim('[') {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		inner := fields
+		if token == json.Delim('{') {
+			key, err := d.Token()
+			if err != nil {
+				return err
+			}
+			name := key.(string)
+			switch {
+			case seen[name]:
+				return fmt.Errorf("the name %s is there twice", Quote(name))
+			case fields && isMisspelt(name):
+				return fmt.Errorf("the name %s is a field's in other letters", Quote(name))
+			}
+			seen[name] = true
+			inner = fields && name != "annotations"
+		}
+		if err := checkValueNames(d, inner); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token()
+	return err
+}
+
+func isMisspelt(name string) bool {
+	return slices.ContainsFunc(fieldNames, func(field string) bool { return field != name && strings.EqualFold(field, name) })
 }

@@ -1,6 +1,9 @@
 package ratify
 
 import (
+	// go-digest knows the algorithms that happen to be linked: what a reference may be must not depend on who imports us.
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"net/netip"
 	"strconv"
 	"strings"

@@ -43,6 +43,7 @@ func TestParseKey(t *testing.T) {
 		{"ghcr.io/app@" + someDigest, "ghcr.io/app@" + someDigest, ""},
 		{"ghcr.io/app:v1@" + someDigest, "ghcr.io/app@" + someDigest, "v1"},
 		{"ghcr.io/app:sha256@" + someDigest, "ghcr.io/app@" + someDigest, "sha256"},
+		{"ghcr.io/app@" + longDigest, "ghcr.io/app@" + longDigest, ""},
 		{"127.0.0.1/app", "127.0.0.1/app:latest", "latest"},
 		{"127.0.0.1:5000/app", "127.0.0.1:5000/app:latest", "latest"},
 		{"[::1]:5000/app", "[::1]:5000/app:latest", "latest"},
