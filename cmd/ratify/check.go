@@ -23,11 +23,11 @@ type checkResult struct {
 	Valid        bool           `json:"valid"`
 	Errors       []string       `json:"errors"`
 	Warnings     []string       `json:"warnings"`
-	Stores       []checkedPart  `json:"stores"`
-	Verifiers    []checkedPart  `json:"verifiers"`
-	Policies     []checkedScope `json:"policies"`
-	Certificates []certificate  `json:"certificates"`
-	Settings     []checkSetting `json:"settings"`
+	Stores       []checkedPart  `json:"stores,omitempty"`
+	Verifiers    []checkedPart  `json:"verifiers,omitempty"`
+	Policies     []checkedScope `json:"policies,omitempty"`
+	Certificates []certificate  `json:"certificates,omitempty"`
+	Settings     []checkSetting `json:"settings,omitempty"`
 }
 
 type checkedPart struct {

@@ -193,7 +193,7 @@ func (i *inspector) inspectOne(ctx context.Context, evidence ocispec.Descriptor)
 // piece of evidence and no other, so that what is said here is what verify says.
 func (i *inspector) judge(ctx context.Context, evidence ocispec.Descriptor) *ratify.VerifierReport {
 	setup := i.g.setup
-	only := &onlyStore{Repository: i.repo, desc: i.desc, evidence: evidence}
+	only := &onlyStore{Repository: i.repo, name: i.subject.Repository, desc: i.desc, evidence: evidence}
 	setup.Stores = []ratify.NamedStore{{Name: "only", Scopes: []string{"*"}, Store: only}}
 	engine, err := ratify.NewEngine(setup)
 	if err != nil {
@@ -213,8 +213,12 @@ func (i *inspector) judge(ctx context.Context, evidence ocispec.Descriptor) *rat
 // An onlyStore is an image with one piece of evidence.
 type onlyStore struct {
 	ratify.Repository
+	name           string
 	desc, evidence ocispec.Descriptor
 }
+
+// Name is the subject's, wherever the evidence is.
+func (o *onlyStore) Name() string { return o.name }
 
 func (o *onlyStore) Open(context.Context, ratify.Subject) (subject, evidence ratify.Repository, err error) {
 	return o, o, nil
@@ -252,7 +256,7 @@ func (a *app) growSignature(n *node, s *inspectedSignature) {
 		}
 		verdict := n.add("verdict: %s %s: %s", mark, v.Code, v.Message)
 		if !v.IsSuccess && v.Remedy != "" {
-			verdict.add("remedy: %s", v.Remedy)
+			verdict.add("remedy: %s", a.remedy(v.Remedy))
 		}
 	}
 	if s.Error != nil {

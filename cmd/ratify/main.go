@@ -106,6 +106,8 @@ type app struct {
 	out *writer
 	err io.Writer
 	ui  ui
+	// byFlags tells that flags and no configuration file said where to read and whom to trust.
+	byFlags bool
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
@@ -171,7 +173,7 @@ func (a *app) printError(command *cobra.Command, err error) {
 	var problem *ratify.Error
 	if errors.As(err, &problem) {
 		fmt.Fprintf(a.err, "error: %s: %s\n", problem.Code, problem.UserMessage())
-		fmt.Fprintf(a.err, "hint: %s\n", problem.UserRemedy())
+		fmt.Fprintf(a.err, "hint: %s\n", a.remedy(problem.UserRemedy()))
 		return
 	}
 	for line := range strings.Lines(err.Error()) {

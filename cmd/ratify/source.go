@@ -119,6 +119,7 @@ func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*
 	}
 	file.Stores = []config.Module{a.storeOf(ctx, s, subjects)}
 	if path == "" {
+		a.byFlags = true
 		s.trust(file)
 	}
 	g, err := p.assemble(file, set)
@@ -199,6 +200,26 @@ func (s *source) trust(file *config.File) {
 		}}},
 	})}}
 	file.Policies = []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}}}
+}
+
+// remedy adds to a remedy, which names settings of a configuration, the flags that stand for them where there is none.
+func (a *app) remedy(text string) string {
+	if !a.byFlags {
+		return text
+	}
+	var flags []string
+	for _, stand := range []struct{ words, flag string }{
+		{"plainHTTP", "--plain-http"}, {"caFile", "--ca-file"}, {"credentials", "--docker-config"},
+		{"authHosts", "--auth-host"}, {"redirectHosts", "--redirect-host"}, {"trust store ca:", "--notation-cert"},
+	} {
+		if strings.Contains(text, stand.words) {
+			flags = append(flags, stand.flag)
+		}
+	}
+	if flags == nil {
+		return text
+	}
+	return fmt.Sprintf("%s (on this command line: %s)", text, strings.Join(flags, ", "))
 }
 
 func hostsOf(subjects []ratify.Subject) []string {

@@ -170,7 +170,7 @@ func verifyAll(ctx context.Context, engine *ratify.Engine, keys []key, timeout t
 func verifyOne(ctx context.Context, engine *ratify.Engine, k key, timeout time.Duration) *ratify.Report {
 	if k.err != nil {
 		report := engine.NewReport(k.subject)
-		report.Key, report.Subject = k.text, k.text
+		report.Key, report.Subject = k.text, ratify.Truncate(k.text)
 		report.Fail(ratify.AsError(k.err))
 		return report
 	}
@@ -258,7 +258,7 @@ func (a *app) printReport(w io.Writer, r *ratify.Report) {
 			mark = a.ui.paint(yellow, "?")
 		}
 		fmt.Fprintf(w, "%s %s %s: %s%s\n", mark, a.ui.paint(bold, subject), r.Code, r.Message, policyOf(r))
-		fmt.Fprintf(w, "  remedy: %s\n", r.Remedy)
+		fmt.Fprintf(w, "  remedy: %s\n", a.remedy(r.Remedy))
 	}
 	for i := range r.VerifierReports {
 		fmt.Fprintf(w, "  %s\n", a.verifierLine(&r.VerifierReports[i]))

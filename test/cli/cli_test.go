@@ -12,7 +12,6 @@
 package cli
 
 import (
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,14 +20,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-var update = flag.Bool("update", false, "rewrite what the scripts compare with")
-
 func TestScripts(t *testing.T) {
 	bin := buildCommand(t)
 	w := newWorld(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
-		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -52,7 +48,8 @@ func buildCommand(t *testing.T) string {
 	dir := t.TempDir()
 	args := []string{"build", "-o", filepath.Join(dir, "ratify"), "-ldflags", "-X main.version=v0.0.0-test"}
 	if os.Getenv("GOCOVERDIR") != "" {
-		args = append(args, "-cover", "-coverpkg=./...")
+		// The mode is that of tests under the race detector, with whose counts these are added up.
+		args = append(args, "-cover", "-covermode=atomic", "-coverpkg=./...")
 	}
 	build := exec.Command("go", append(args, "./cmd/ratify")...)
 	build.Dir = filepath.Join("..", "..")
