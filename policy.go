@@ -105,7 +105,7 @@ func (r Require) validity(ends []time.Time) time.Time {
 	if len(ends) == 0 {
 		return time.Time{}
 	}
-	slices.SortFunc(ends, func(a, b time.Time) int { return laterFirst(a, b) })
+	slices.SortFunc(ends, laterFirst)
 	need := int(r)
 	if r == RequireAll || need > len(ends) {
 		need = len(ends)

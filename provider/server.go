@@ -42,12 +42,12 @@ type Server struct {
 
 // Run listens and serves until ctx ends, then says so on /readyz, waits, and ends without dropping a request.
 func (s *Server) Run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", s.Address)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
 	if err != nil {
 		return fmt.Errorf("listen for Gatekeeper: %w", err)
 	}
 	defer listener.Close()
-	health, err := net.Listen("tcp", s.HealthAddress)
+	health, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.HealthAddress)
 	if err != nil {
 		return fmt.Errorf("listen for probes and metrics: %w", err)
 	}

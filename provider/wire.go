@@ -88,11 +88,11 @@ func (r *requestReader) object(depth int, fields map[string]func() error) error 
 			return err
 		}
 		name, _ := token.(string)
-		if folded := strings.ToLower(name); seen[folded] {
+		folded := strings.ToLower(name)
+		if seen[folded] {
 			return fmt.Errorf("field %s is there twice", ratify.Quote(name))
-		} else {
-			seen[folded] = true
 		}
+		seen[folded] = true
 		read, known := fields[name]
 		if !known {
 			r.unknown++

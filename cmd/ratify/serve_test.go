@@ -454,7 +454,7 @@ func TestServeDoesNotStart(t *testing.T) {
 		"timeout of zero":     {func(*site) {}, []string{"--verify-timeout", "0s"}, "timeouts must be positive"},
 		"unknown log level":   {func(*site) {}, []string{"--log-level", "loud"}, "--log-level loud is unknown"},
 		"an argument":         {func(*site) {}, []string{"x"}, "takes no arguments"},
-		"an unknown flag":     {func(*site) {}, []string{"--adress", "x"}, "did you mean --address?"},
+		"an unknown flag":     {func(*site) {}, []string{"--addresss", "x"}, "did you mean --address?"},
 		"garbage client CA":   {func(s *site) { s.write(t, "ca.crt", []byte("x")) }, nil, "no PEM block"},
 		"pair of another key": {func(s *site) { s.write(t, "tls.key", must(os.ReadFile(s.path("client.key")))) }, nil, "private key does not match"},
 	} {
