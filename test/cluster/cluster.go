@@ -31,7 +31,7 @@ type Options struct {
 	Progress func(format string, args ...any)
 	// Workloads adds what turns a Deployment into pods that are ready.
 	Workloads bool
-	// ResponseCacheTTL is Gatekeeper's response cache for external data; 0: 30 s. Negative: no cache.
+	// ResponseCacheTTL is how long Gatekeeper keeps an answer of a provider; 0: 30 s.
 	ResponseCacheTTL time.Duration
 	// ValidatingTimeout and MutatingTimeout are the webhooks' timeouts in seconds; 0: 5 and 2.
 	ValidatingTimeout, MutatingTimeout int

@@ -159,7 +159,7 @@ func (c *Cluster) runGatekeeper(ctx context.Context, ports []int) error {
 	if err := os.MkdirAll(audit, 0o755); err != nil {
 		return err
 	}
-	ttl := max(0, orDefault(c.options.ResponseCacheTTL, defaultResponseCacheTTL))
+	ttl := orDefault(c.options.ResponseCacheTTL, defaultResponseCacheTTL)
 	gatekeeper, err := c.spawn("gatekeeper", []string{"POD_NAMESPACE=" + GatekeeperNamespace, "NAMESPACE=" + GatekeeperNamespace, "CONTAINER_NAME=manager"},
 		"--kubeconfig="+config, "--debug-use-fake-pod",
 		"--host=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]), "--health-addr="+local(ports[1]), fmt.Sprintf("--prometheus-port=%d", ports[2]),

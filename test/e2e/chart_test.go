@@ -1,17 +1,20 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/ratify-provider/ratify/test/chart"
 	"github.com/ratify-provider/ratify/test/cluster"
+	"github.com/ratify-provider/ratify/test/fixture"
 )
 
 // chartAccepted lets the API server check what the chart renders, without storing it.
@@ -80,13 +83,14 @@ func everyValue(t *testing.T, c *chain) []map[string]any {
 	return sets
 }
 
-// helmUpgrade shows that an upgrade keeps the TLS pair, and that without the release nothing comes in.
+// helmUpgrade shows that an upgrade keeps the TLS pair, that another signer is taken up by the process that runs, and that without the release
+// nothing comes in.
 func helmUpgrade(t *testing.T, c *chain) {
 	pair := func() string {
 		return kubectl(t, c.Cluster, "get", "secret/ratify-tls", "--namespace="+cluster.GatekeeperNamespace, `--output=jsonpath={.data.tls\.crt}`)
 	}
 	before := pair()
-	c.helm(t, append(c.release("upgrade"), "--atomic", "--timeout", "2m", "--set", "replicas=3")...)
+	c.helm(t, append(c.release("upgrade"), "--atomic", "--timeout", "2m", "--set", "replicas=3", "--set-file", "notaryCert="+c.images.StrangerFile)...)
 	if after := pair(); before == "" || after != before {
 		t.Errorf("the TLS pair was %q and is %q", before, after)
 	}
@@ -94,11 +98,37 @@ func helmUpgrade(t *testing.T, c *chain) {
 	if got != "3" {
 		t.Errorf("%s pods are ready, want 3", got)
 	}
+	t.Run("another signer is trusted without a restart", func(t *testing.T) { anotherSigner(t, c) })
 	c.helm(t, "uninstall", "ratify", "--namespace", cluster.GatekeeperNamespace, "--wait")
 	t.Run("without the Providers nothing comes in", func(t *testing.T) {
-		image := c.images.fresh(t)
-		says := refused(t, c.Cluster, "run", "uninstalled", "--image="+image.Reference)
+		says := refused(t, c.Cluster, "run", "uninstalled", "--image="+c.images.fresh(t).Reference)
 		t.Log(says)
 		absent(t, c.Cluster, "pod/uninstalled")
 	})
+}
+
+func anotherSigner(t *testing.T, c *chain) {
+	c.provider.mustRun(t)
+	c.provider.take(t, c.Cluster, "ratify")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var n int
+	err := c.provider.process.WaitReady(ctx, func(ctx context.Context) error {
+		n++ // a new image each time: Gatekeeper remembers what it was told
+		image, err := c.images.Push(ctx, fmt.Sprintf("by-stranger-%d", n), fixture.Signature{By: c.images.Stranger})
+		if err != nil {
+			return err
+		}
+		_, err = c.Kubectl(ctx, "run", "reloaded", "--image="+image.Reference, "--dry-run=server")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := c.images.fresh(t)
+	says := refused(t, c.Cluster, "run", "no-longer", "--image="+image.Pinned())
+	if want := denial(image.Pinned(), refusals()[fixture.Stranger]); !want.MatchString(says) {
+		t.Errorf("kubectl says\n%s\nwant\n%s", says, want)
+	}
+	absent(t, c.Cluster, "pod/no-longer")
 }

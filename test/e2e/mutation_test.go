@@ -45,6 +45,7 @@ func mutationPins(t *testing.T, c *chain) {
 		{"an unsigned image is still denied", pinnedAndDenied},
 		{"an image that does not exist", pinnedNowhere},
 		{"a moved tag", tagMoved},
+		{"provider slow", mutationSlow},
 		{"provider stopped", mutationStopped},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, c) })
@@ -151,6 +152,18 @@ func tagMoved(t *testing.T, c *chain) {
 		t.Errorf("kubectl says %s", says)
 	}
 	absent(t, c.Cluster, "pod/moved-digest")
+}
+
+func mutationSlow(t *testing.T, c *chain) {
+	image := c.images.fresh(t)
+	resume := c.provider.pause(t)
+	defer resume()
+	says := refused(t, c.Cluster, "run", "unpinned", "--image="+image.Reference)
+	t.Log(says)
+	if !strings.HasPrefix(says, mutationRefused) || !strings.Contains(says, "context deadline exceeded") {
+		t.Errorf("kubectl says %s", says)
+	}
+	absent(t, c.Cluster, "pod/unpinned")
 }
 
 func mutationStopped(t *testing.T, c *chain) {

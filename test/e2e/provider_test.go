@@ -95,7 +95,7 @@ type source struct {
 	Optional   bool
 }
 
-// take reads the Deployment from the cluster and does what a kubelet would.
+// take reads the Deployment from the cluster and does what a kubelet would. Called again, it brings the mounted files up to date.
 func (p *provider) take(t *testing.T, c *cluster.Cluster, name string) {
 	t.Helper()
 	var d deployment
@@ -122,22 +122,30 @@ func (p *provider) take(t *testing.T, c *cluster.Cluster, name string) {
 	moved := strings.NewReplacer(pairs...)
 	for _, mount := range container.VolumeMounts {
 		for file, data := range contents(t, c, volumes[mount.Name]) {
-			path := filepath.Join(p.root, mount.MountPath, file)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(moved.Replace(string(data))), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			replace(t, filepath.Join(p.root, mount.MountPath, file), []byte(moved.Replace(string(data))))
 		}
 	}
-	p.args = nil
+	p.args, p.env = nil, nil
 	for _, arg := range container.Args {
 		p.args = append(p.args, moved.Replace(arg))
 	}
 	p.args = append(p.args, fmt.Sprintf("--address=127.0.0.1:%d", p.port), fmt.Sprintf("--health-address=127.0.0.1:%d", p.health))
 	for _, env := range container.Env {
 		p.env = append(p.env, env.Name+"="+env.Value)
+	}
+}
+
+// replace writes a file at once, as a kubelet does: a reader sees the old content or the new.
+func replace(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".part", data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".part", path); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -22,11 +22,18 @@ type chain struct {
 	provider *provider
 }
 
+// The webhooks' timeouts, in seconds, of which the chart derives all others. Validation has what the chart recommends. Mutation has more than
+// its 2 s, which a machine that runs all of this on two cores does not always keep.
+const (
+	validatingTimeout = 5
+	mutatingTimeout   = 5
+)
+
 // TestTranscript goes, in order, through what a user is promised to see. Each step is a test of its own, so that one which
 // fails does not hide the others; those at the beginning are what the others stand on.
 func TestTranscript(t *testing.T) {
 	c := &chain{images: startImages(t), provider: newProvider(t)}
-	c.Cluster = startCluster(t, cluster.Options{Workloads: true})
+	c.Cluster = startCluster(t, cluster.Options{Workloads: true, ValidatingTimeout: validatingTimeout, MutatingTimeout: mutatingTimeout})
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T, *chain)
@@ -43,6 +50,7 @@ func TestTranscript(t *testing.T) {
 		{"workloads are denied", workloadsDenied},
 		{"an update that adds an image", updatesDenied},
 		{"bad references", badReferences},
+		{"references without a digest", digestsRequired},
 		{"provider stopped", providerStopped},
 		{"provider slow", providerSlow},
 		{"provider answers rubbish", providerRubbish},
@@ -56,11 +64,11 @@ func TestTranscript(t *testing.T) {
 }
 
 // release is what a first user would type, with what is different here: a registry without TLS on a private address, and a
-// provider that runs outside the cluster.
+// provider that runs outside the cluster, and the time that mutation has.
 func (c *chain) release(verb ...string) []string {
 	return append(verb, "ratify", "./charts/ratify", "--namespace", cluster.GatekeeperNamespace, "--set-file", "notaryCert="+c.images.SignerFile,
 		"--set", "registries[0].host="+c.images.Host, "--set", "registries[0].plainHTTP=true", "--set", "registries[0].allowPrivate=true",
-		"--set", "provider.url="+c.provider.url())
+		"--set", "provider.url="+c.provider.url(), "--set", fmt.Sprintf("gatekeeper.mutatingWebhookTimeoutSeconds=%d", mutatingTimeout))
 }
 
 func (c *chain) helm(t *testing.T, args ...string) string {
@@ -98,8 +106,20 @@ func libraryApplied(t *testing.T, c *chain) {
 	kubectl(t, c.Cluster, "apply", "-f", "library/default/template.yaml")
 	kubectl(t, c.Cluster, "wait", "--for=create", "crd/ratifyverification.constraints.gatekeeper.sh", "--timeout=60s")
 	kubectl(t, c.Cluster, "wait", "--for=condition=Established", "crd/ratifyverification.constraints.gatekeeper.sh", "--timeout=60s")
-	kubectl(t, c.Cluster, "apply", "-f", "library/default/samples/constraint.yaml")
-	waitActive(t, c.Cluster, "ratifyverification/ratify-constraint", "enforced")
+	c.constrain(t, "constraint.yaml")
+	t.Run("every sample is accepted", func(t *testing.T) {
+		kubectl(t, c.Cluster, "apply", "--recursive", "-f", "library/default/samples", "-f", "library/expansion", "-f", "library/mutation", "--dry-run=server")
+	})
+}
+
+// constrain applies a sample constraint and waits until Gatekeeper enforces it as it is now.
+func (c *chain) constrain(t *testing.T, sample string) {
+	t.Helper()
+	kubectl(t, c.Cluster, "apply", "-f", "library/default/samples/"+sample)
+	const constraint = "ratifyverification/ratify-constraint"
+	waitActive(t, c.Cluster, constraint, "enforced")
+	generation := kubectl(t, c.Cluster, "get", constraint, "--output=jsonpath={.metadata.generation}")
+	kubectl(t, c.Cluster, "wait", "--for=jsonpath={.status.byPod[0].observedGeneration}="+generation, constraint, "--timeout=60s")
 }
 
 func signedAdmitted(t *testing.T, c *chain) {
@@ -383,6 +403,19 @@ func badReferences(t *testing.T, c *chain) {
 		}
 		absent(t, c.Cluster, "pod/bad-many")
 	})
+}
+
+// digestsRequired applies the sample for clusters that want digests and have no mutation.
+func digestsRequired(t *testing.T, c *chain) {
+	defer c.constrain(t, "constraint.yaml")
+	c.constrain(t, "constraint-digest.yaml")
+	image := c.images.fresh(t)
+	says := refused(t, c.Cluster, "run", "no-digest", "--image="+image.Reference)
+	if want := forbidden + "[ratify-constraint] Subject failed verification: " + image.Reference + ": the reference has no digest."; !strings.HasPrefix(says, want) {
+		t.Errorf("kubectl says\n%s\nwant it to begin with\n%s", says, want)
+	}
+	absent(t, c.Cluster, "pod/no-digest")
+	c.admitted(t, "a-digest", image.Pinned())
 }
 
 // file writes an object for kubectl create.
