@@ -93,8 +93,6 @@ func podCases() []objectCase {
 	const good = `"containers":[{"name":"a","image":"` + app + `"}]`
 	noNamespace := pod(`{"containers":[{"image":"` + unsigned + `"}]}`)
 	noNamespace["metadata"] = map[string]any{"generateName": "pod-"}
-	excluded := pod(`{"containers":[{"image":"` + unsigned + `"}]}`)
-	excluded["metadata"].(map[string]any)["namespace"] = "kube-system"
 	deleted := pod(`{"containers":[{"image":"` + unsigned + `"}]}`)
 	deleted["metadata"].(map[string]any)["deletionTimestamp"] = "2024-01-01T00:00:00Z"
 	both := []string{app, unsigned}
@@ -113,7 +111,8 @@ func podCases() []objectCase {
 		created("volume image that is null", `{`+good+`,"volumes":[{"name":"v","image":null}]}`, nil, []string{app}),
 		created("one image everywhere is asked once", `{`+good+`,"initContainers":[{"name":"i","image":"`+app+`"}],"volumes":[{"name":"v","image":{"reference":"`+app+`"}}]}`, nil, []string{app}),
 		{name: "namespace only in the request", request: engine.Request{Object: noNamespace}, denials: lines(unsignedDenial), asked: []string{unsigned}},
-		{name: "excluded namespace", request: engine.Request{Object: excluded}},
+		{name: "kube-system", request: engine.Request{Object: inNamespace("kube-system")}},
+		{name: "gatekeeper-system", request: engine.Request{Object: inNamespace("gatekeeper-system")}},
 		{name: "deletionTimestamp is no exemption", request: engine.Request{Object: deleted}, denials: lines(unsignedDenial), asked: []string{unsigned}},
 		{name: "64 images", request: engine.Request{Object: engine.Pod("pod", numbered(64)...)}, asked: numbered(64)},
 		{name: "65 images", request: engine.Request{Object: engine.Pod("pod", numbered(65)...)},
@@ -128,6 +127,13 @@ func numbered(n int) []string {
 		images[i] = fmt.Sprintf("registry.example/app:%03d", i)
 	}
 	return images
+}
+
+// inNamespace is an unsigned Pod.
+func inNamespace(namespace string) map[string]any {
+	o := engine.Pod("pod", unsigned)
+	o["metadata"].(map[string]any)["namespace"] = namespace
+	return o
 }
 
 // oddShapeCases are objects that an API server would not let through; a template must not rely on it.

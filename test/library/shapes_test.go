@@ -30,7 +30,7 @@ const (
 	outdated     = "Could not verify: " + app + ": the report is no longer valid. Try again when Gatekeeper's cache has forgotten it."
 	refused      = "Subject failed verification: " + app + ": verification failed: no referrers found for this artifact. sign this digest (trace 4bf92f35)"
 	unreadable   = "Could not verify: failed to unmarshal external data response: …"
-	wrongCount   = "Could not verify: the provider answered with %d reports for %d images."
+	wrongCount   = "Could not verify: the provider gave %d reports where %d were asked for."
 	wrongStatus  = "Could not verify: the provider answered with the status %d."
 	absent       = "\x00absent"
 	future, past = "@FUTURE@", "@PAST@"
@@ -123,20 +123,20 @@ func bodyShapes() []shape {
 		{name: "data behind the answer", body: body(item(app, proof(app))) + "{}", denials: lines(unreadable)},
 		{name: "items are an object", body: response(object{"items": object{app: proof(app)}}), denials: lines(unreadable)},
 		{name: "items are a string", body: response(object{"items": "all good"}), denials: lines(unreadable)},
-		{name: "null", body: "null", denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "empty object", body: "{}", denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "response is null", body: `{"response":null}`, denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "items are null", body: response(object{"items": nil}), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "no items", body: body(), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "items without the response around them", body: encode(object{"items": []any{item(app, proof(app))}}), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "the report alone", body: encode(proof(app)), denials: lines(noReport, fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "null", body: "null", denials: lines(noReport)},
+		{name: "empty object", body: "{}", denials: lines(noReport)},
+		{name: "response is null", body: `{"response":null}`, denials: lines(noReport)},
+		{name: "items are null", body: response(object{"items": nil}), denials: lines(noReport)},
+		{name: "no items", body: body(), denials: lines(noReport)},
+		{name: "items without the response around them", body: encode(object{"items": []any{item(app, proof(app))}}), denials: lines(noReport)},
+		{name: "the report alone", body: encode(proof(app)), denials: lines(noReport)},
 	}
 }
 
 func statusShapes() []shape {
 	shapes := []shape{
-		{name: "429 of a mesh", status: 429, body: `{"message":"slow"}`, denials: lines(fmt.Sprintf(wrongStatus, 429), fmt.Sprintf(wrongCount, 0, 1))},
-		{name: "500 with JSON", status: 500, body: `{"error":"boom"}`, denials: lines(fmt.Sprintf(wrongStatus, 500), fmt.Sprintf(wrongCount, 0, 1))},
+		{name: "429 of a mesh", status: 429, body: `{"message":"slow"}`, denials: lines(fmt.Sprintf(wrongStatus, 429))},
+		{name: "500 with JSON", status: 500, body: `{"error":"boom"}`, denials: lines(fmt.Sprintf(wrongStatus, 500))},
 	}
 	for _, status := range []int{201, 203, 400, 404, 500, 503} {
 		shapes = append(shapes, shape{name: fmt.Sprintf("%d with a proof", status), status: status, body: body(item(app, proof(app))), denials: lines(fmt.Sprintf(wrongStatus, status))})
@@ -161,7 +161,7 @@ func keyShapes() []shape {
 	both := []string{app, sidecar}
 	missing := strings.Replace(noReport, app, sidecar, 1)
 	return []shape{
-		{name: "one of two keys is missing", images: both, body: body(item(app, proof(app))), denials: lines(missing, fmt.Sprintf(wrongCount, 1, 2))},
+		{name: "one of two keys is missing", images: both, body: body(item(app, proof(app))), denials: lines(missing)},
 		{name: "another key in place of the one asked for", body: body(item(sidecar, proof(sidecar))), denials: lines(noReport)},
 		{name: "an item nobody asked for beside a proof", body: body(item(app, proof(app)), item(sidecar, proof(sidecar))), denials: lines(fmt.Sprintf(wrongCount, 2, 1))},
 		{name: "an answer for the normalised key", images: []string{"nginx"}, body: body(item("docker.io/library/nginx:latest", proof("docker.io/library/nginx:latest"))),
@@ -172,15 +172,15 @@ func keyShapes() []shape {
 		{name: "the key is null", body: body(item(nil, proof(app))), denials: lines(noReport)},
 		{name: "the key is a number", body: body(item(1, proof(app))), denials: lines(unreadable)},
 		{name: "two equal proofs for one key", body: body(item(app, proof(app)), item(app, proof(app))),
-			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
+			denials: lines("Could not verify: " + app + ": the provider gave 2 reports.")},
 		{name: "a proof, then a refusal for the same key", body: body(item(app, proof(app)), item(app, refusal(app))),
-			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
+			denials: lines("Could not verify: " + app + ": the provider gave 2 reports.")},
 		{name: "a refusal, then a proof for the same key", body: body(item(app, refusal(app)), item(app, proof(app))),
-			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 2, 1))},
+			denials: lines("Could not verify: " + app + ": the provider gave 2 reports.")},
 		{name: "two items for one of two keys", images: both, body: body(item(app, proof(app)), item(app, proof(app))),
 			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", missing)},
 		{name: "two equal items for one of two keys, one for the other", images: both, body: body(item(app, proof(app)), item(app, proof(app)), item(sidecar, proof(sidecar))),
-			denials: lines("Could not verify: "+app+": the provider gave 2 reports.", fmt.Sprintf(wrongCount, 3, 2))},
+			denials: lines("Could not verify: " + app + ": the provider gave 2 reports.")},
 		{name: "some image is good, another is not", images: both, body: body(item(app, refusal(app)), item(sidecar, proof(sidecar))), denials: lines(refused)},
 		{name: "each image is refused", images: both, body: body(item(app, refusal(app)), item(sidecar, refusal(sidecar))), denials: lines(refused, strings.Replace(refused, app, sidecar, 1))},
 		{name: "the reports are swapped", images: both, body: body(item(app, proof(sidecar)), item(sidecar, proof(app))), denials: lines(unknownKind, strings.Replace(unknownKind, app, sidecar, 1))},
@@ -194,11 +194,11 @@ func errorShapes() []shape {
 		{name: "item with an error and a proof", body: body(object{"key": app, "error": "no such image", "value": proof(app)}), denials: lines(inError)},
 		{name: "an error for one of two images", images: []string{app, sidecar}, body: body(object{"key": app, "error": "no such image"}, item(sidecar, proof(sidecar))), denials: lines(inError)},
 		{name: "an error and a proof for one key", body: body(item(app, proof(app)), object{"key": app, "error": "no such image"}),
-			denials: lines(inError, fmt.Sprintf(wrongCount, 2, 1))},
+			denials: lines(inError)},
 		{name: "a proof, and an error for a key nobody asked for", body: body(item(app, proof(app)), object{"key": sidecar, "error": "no such image"}),
-			denials: lines(strings.Replace(inError, app, sidecar, 1), fmt.Sprintf(wrongCount, 2, 1))},
+			denials: lines(strings.Replace(inError, app, sidecar, 1))},
 		{name: "a proof, and an error of another text for a key nobody asked for", body: body(item(app, proof(app)), object{"key": sidecar, "error": "x"}),
-			denials: lines("Could not verify: "+sidecar+": x", fmt.Sprintf(wrongCount, 2, 1))},
+			denials: lines("Could not verify: " + sidecar + ": x")},
 		{name: "an error that is no string", body: body(object{"key": app, "error": false, "value": proof(app)}), denials: lines(unreadable)},
 		{name: "an error that says success", body: body(object{"key": app, "error": "isSuccess: true"}), denials: lines("Could not verify: " + app + ": isSuccess: true")},
 		{name: "an error with control characters", body: body(object{"key": app, "error": "a\nb"}), denials: lines("Could not verify: " + app + `: "a\nb"`)},
