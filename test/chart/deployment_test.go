@@ -333,7 +333,7 @@ func TestRefusals(t *testing.T) {
 		{"nothing to ask", map[string]any{"replicas": 0}, "provider.url must say where it is"},
 		{"plain HTTP", map[string]any{"provider.url": "http://ratify:6001"}, "/provider/url"},
 		{"a URL with a path", map[string]any{"provider.url": "https://ratify:6001/x"}, "/provider/url"},
-		{"killed while it drains", map[string]any{"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds: must be more than preStopSeconds"},
+		{"killed while it drains", map[string]any{"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds: must be more than shutdownDelaySeconds"},
 		{"a memory limit of a rare spelling", map[string]any{"resources.limits.memory": "1e9"}, "write it as a whole number"},
 		{"a password in a ConfigMap", map[string]any{"registries": []any{map[string]any{"host": "a.example", "credentials": map[string]any{"username": "u", "password": "p"}}}},
 			"Set configKind to Secret"},

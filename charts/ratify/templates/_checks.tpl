@@ -46,8 +46,8 @@ the webhook has given up is one that admits or denies by the webhook's failure p
 {{- if and (eq (int .Values.replicas) 0) (not .Values.provider.url) -}}
 {{- fail "replicas: 0 runs no provider in the cluster, so provider.url must say where it is." -}}
 {{- end -}}
-{{- if le (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSeconds) -}}
-{{- fail (printf "terminationGracePeriodSeconds: must be more than preStopSeconds (%d), or a pod is killed in the middle of an answer." (int .Values.preStopSeconds)) -}}
+{{- if le (int .Values.terminationGracePeriodSeconds) (int .Values.shutdownDelaySeconds) -}}
+{{- fail (printf "terminationGracePeriodSeconds: must be more than shutdownDelaySeconds (%d), or a pod is killed in the middle of an answer." (int .Values.shutdownDelaySeconds)) -}}
 {{- end -}}
 {{- end -}}
 

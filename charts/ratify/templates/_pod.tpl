@@ -31,6 +31,7 @@ A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-b
 {{- if .Values.mutation.enabled }}
 - --mutate-timeout={{ include "ratify.deadline" (dict "webhook" .Values.gatekeeper.mutatingWebhookTimeoutSeconds) }}
 {{- end }}
+- --shutdown-delay={{ int .Values.shutdownDelaySeconds }}s
 - --log-level={{ .Values.logLevel }}
 {{- end -}}
 
