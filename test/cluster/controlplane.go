@@ -150,8 +150,11 @@ func (c *Cluster) startNodes(ctx context.Context) error {
 	var stages []byte
 	for _, folder := range []string{"node/fast", "node/heartbeat-with-lease", "pod/fast"} {
 		files, err := filepath.Glob(filepath.Join(source, "kustomize", "stage", filepath.FromSlash(folder), "*.yaml"))
-		if err != nil || len(files) == 0 {
-			return fmt.Errorf("read kwok's stages: no files in %s (%v)", folder, err)
+		if err != nil {
+			return fmt.Errorf("read kwok's stages: %w", err)
+		}
+		if len(files) == 0 {
+			return fmt.Errorf("read kwok's stages: there are none in %s", folder)
 		}
 		for _, file := range files {
 			if filepath.Base(file) == "kustomization.yaml" {

@@ -186,5 +186,8 @@ func (c *Cluster) webhooksInForce(ctx context.Context) error {
 	if errors.As(err, &refused) && strings.Contains(refused.Stderr, "check-ignore-label.gatekeeper.sh") {
 		return nil
 	}
-	return fmt.Errorf("the API server does not ask Gatekeeper yet: %v", err)
+	if err == nil {
+		err = errors.New("a namespace that exempts itself was accepted")
+	}
+	return fmt.Errorf("the API server does not ask Gatekeeper yet: %w", err)
 }

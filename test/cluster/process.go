@@ -104,7 +104,10 @@ func (p *Process) WaitReady(ctx context.Context, probe func(context.Context) err
 		return nil
 	}
 	if errors.Is(context.Cause(ctx), errEnded) {
-		err = fmt.Errorf("%w: %v", errEnded, p.err)
+		err = errEnded
+		if p.err != nil {
+			err = fmt.Errorf("%w: %w", errEnded, p.err)
+		}
 	}
 	return fmt.Errorf("%s is not ready: %w\n%s", p.Name, err, p.Tail(15))
 }

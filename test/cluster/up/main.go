@@ -20,15 +20,15 @@ func main() {
 	build := flag.Bool("build", false, "make the programs and end")
 	workloads := flag.Bool("workloads", true, "make pods of workloads, and let them be ready")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *build, *workloads); err != nil {
+	if err := run(*build, *workloads); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, build, workloads bool) error {
+func run(build, workloads bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	progress := func(format string, args ...any) {
 		fmt.Printf("%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 	}
