@@ -9,8 +9,6 @@ package ocilayout
 import (
 	"bytes"
 	"context"
-	_ "crypto/sha256" // go-digest links no hash function by itself
-	_ "crypto/sha512"
 	"encoding/json"
 	"errors"
 	"fmt"

@@ -175,16 +175,20 @@ func dockerKey(key string) string {
 		key = strings.TrimSuffix(key, api)
 	}
 	host, path, _ := strings.Cut(key, "/")
-	host = dockerAlias(strings.TrimSuffix(strings.ToLower(host), ":443"))
 	if path == "" {
-		return host
+		return dockerHost(host)
 	}
-	return host + "/" + path
+	return dockerHost(host) + "/" + path
+}
+
+// dockerHost gives a host the one spelling that entries are kept and looked up under.
+func dockerHost(host string) string {
+	return dockerAlias(strings.TrimSuffix(strings.ToLower(host), ":"+defaultPort))
 }
 
 // lookup finds the entry whose path holds the repository and is the longest, by whole components.
 func (c dockerConfig) lookup(host, path string) (cred auth.Credential, helper bool) {
-	host = dockerAlias(host)
+	host = dockerHost(host)
 	for prefix := path; prefix != ""; {
 		if cred, ok := c.auths[host+"/"+prefix]; ok {
 			return cred, false

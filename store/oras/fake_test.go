@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -40,7 +42,9 @@ type fakeRegistry struct {
 
 func newFake(t *testing.T, content storetest.Content) *fakeRegistry {
 	f := &fakeRegistry{content: content}
-	f.server = httptest.NewTLSServer(f)
+	f.server = httptest.NewUnstartedServer(f)
+	f.server.Config.ErrorLog = log.New(io.Discard, "", 0) // failed handshakes are what some tests want
+	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
 	f.host = f.server.Listener.Addr().String()
 	return f

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,7 @@ func newStranger(t *testing.T) *stranger {
 			s.conns.Add(1)
 		}
 	}
+	s.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.server.StartTLS()
 	t.Cleanup(s.server.Close)
 	return s

@@ -70,10 +70,10 @@ func parseHost(text string) (hostPattern, error) {
 		return hostPattern{}, fmt.Errorf("%q is no host", text)
 	}
 	canonical := subject.Host()
-	if canonical == dockerHub && dockerAlias(strings.ToLower(host)) != dockerHub && !strings.EqualFold(host, dockerHub+":443") {
+	if canonical == dockerHub && dockerAlias(strings.ToLower(host)) != dockerHub {
 		return hostPattern{}, fmt.Errorf("%q is no host: without a dot it needs a port, :443 for the default one", text)
 	}
-	name, port := splitPort(canonical)
+	name, port := splitReference(canonical)
 	if below {
 		name = name[1:]
 		return hostPattern{text: "*" + name + withColon(port), below: true, name: name, port: port, labels: strings.Count(name, ".")}, nil
@@ -112,6 +112,18 @@ func (p hostPattern) match(name, port string) bool {
 	}
 }
 
+// defaultPort is left out where hosts are compared, except in a URL of another scheme.
+const defaultPort = "443"
+
+// splitReference splits the host of a reference, whose port is empty where it is the default one.
+func splitReference(host string) (name, port string) {
+	name, port = splitPort(host)
+	if port == defaultPort {
+		port = ""
+	}
+	return name, port
+}
+
 // splitPort splits host[:port], where the host may be an IPv6 address in brackets.
 func splitPort(host string) (name, port string) {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
@@ -130,7 +142,7 @@ func withColon(port string) string {
 // urlHost returns name and port of a URL's host in canonical form: lower case, no port where it is the scheme's own.
 func urlHost(u *url.URL) (name, port string) {
 	name, port = splitPort(strings.ToLower(u.Host))
-	if u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+	if u.Scheme == "https" && port == defaultPort || u.Scheme == "http" && port == "80" {
 		port = ""
 	}
 	return name, port

@@ -151,9 +151,9 @@ func (s *Store) Open(_ context.Context, subject ratify.Subject) (ratify.Reposito
 
 // entryFor returns the most specific entry that matches; the last one matches all.
 func (s *Store) entryFor(host string) *entry {
-	host = dockerAlias(host)
+	name, port := splitReference(dockerAlias(host))
 	for _, e := range s.entries {
-		if e.pattern.match(splitPort(host)) {
+		if e.pattern.match(name, port) {
 			return e
 		}
 	}

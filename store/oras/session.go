@@ -118,7 +118,12 @@ func (s *session) get(ctx context.Context, url, accept string, consume func(*htt
 		io.Copy(io.Discard, resp.Body) // bounded in RoundTrip; an error here changes nothing
 		return s.failure(ctx, &statusError{status: resp.StatusCode})
 	}
-	if err := consume(resp); err != nil {
+	err = consume(resp)
+	if limited.Err() != nil {
+		// A server that is told of the end may close its answer properly, and what was cut off looks whole.
+		err = limited.Err()
+	}
+	if err != nil {
 		return s.failure(ctx, err)
 	}
 	return nil
