@@ -55,11 +55,15 @@ func tooMuch(format string, args ...any) *ratify.Error {
 	return &ratify.Error{Code: ratify.SignatureInvalid, Message: "the signature is refused unread: " + fmt.Sprintf(format, args...)}
 }
 
+func tooLarge(size int64) *ratify.Error {
+	return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the signature's envelope has %d bytes, more than %d", size, ratify.MaxEnvelopeBytes)}
+}
+
 // openEnvelope bounds an envelope of at most MaxEnvelopeBytes, in time that is linear in its size, and reads its
 // certificates. It reads with the types and decoders of the library that verifies afterwards, so that both see the same.
 func openEnvelope(data []byte, mediaType string) (*envelope, error) {
 	if len(data) > ratify.MaxEnvelopeBytes {
-		return nil, tooMuch("its envelope has %d bytes, more than %d", len(data), ratify.MaxEnvelopeBytes)
+		return nil, tooLarge(int64(len(data)))
 	}
 	e := &envelope{data: data, mediaType: mediaType}
 	var raw [][]byte

@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/netguard"
 )
 
 // unknownLife is how long a result may be kept whose revocation could not be told and need not be: long enough to spare
@@ -82,7 +83,7 @@ func (j *judgement) judge(ctx context.Context, failure error) (ratify.Result, er
 }
 
 func (j *judgement) refuse(f finding) ratify.Result {
-	return ratify.Result{Code: f.code, Message: f.message, Remedy: f.remedy, Extensions: j.facts(nil)}
+	return ratify.Result{Code: f.code, Message: f.message, Remedy: f.remedy, FreshUntil: j.call.freshUntil(), Extensions: j.facts(nil)}
 }
 
 func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent, logged []map[string]any) ratify.Result {
@@ -280,11 +281,15 @@ func revocationFinding(standings []standing, whose string, failure error) findin
 	case ratify.RevocationInfoAbsent:
 		return finding{code: s.code, message: fmt.Sprintf("%s names no revocation source: %s", whose, name)}
 	}
-	message := fmt.Sprintf("whether %s is revoked could not be found out: %s", whose, name)
+	f := finding{code: ratify.RevocationUnavailable, message: fmt.Sprintf("whether %s is revoked could not be found out: %s", whose, name)}
 	if s.err != nil {
-		message += ": " + ratify.Quote(s.err.Error())
+		f.message += ": " + ratify.Quote(s.err.Error())
 	}
-	return finding{code: ratify.RevocationUnavailable, message: message}
+	var forbidden *netguard.ForbiddenError
+	if errors.As(s.err, &forbidden) && forbidden.Private {
+		f.remedy = "set allowPrivateRevocation in the verifier's settings, if a responder at a private address is meant"
+	}
+	return f
 }
 
 // target compares what was signed with what was asked about: digest, size and media type, each computed from the image's

@@ -111,7 +111,7 @@ func readEnvelope(ctx context.Context, subject, evidence ocispec.Descriptor, rep
 	case layer.MediaType != jws.MediaTypeEnvelope && layer.MediaType != cose.MediaTypeEnvelope:
 		return nil, "", &ratify.Error{Code: ratify.EvidenceInvalid, Message: "the evidence is malformed: its layer's media type is " + ratify.Quote(layer.MediaType)}
 	case layer.Size > ratify.MaxEnvelopeBytes:
-		return nil, "", tooMuch("its envelope has %d bytes, more than %d", layer.Size, ratify.MaxEnvelopeBytes)
+		return nil, "", tooLarge(layer.Size)
 	}
 	// Only what identifies the blob goes on: a layer's URLs and inline data are not for following.
 	data, err := repo.Fetch(ctx, ocispec.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size})

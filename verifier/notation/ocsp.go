@@ -95,7 +95,8 @@ func (r *Revocation) fetchOCSP(ctx context.Context, cert, issuer *x509.Certifica
 }
 
 func ocspHTTPRequest(ctx context.Context, server string, question []byte) (*http.Request, error) {
-	if encoded := url.QueryEscape(base64.StdEncoding.EncodeToString(question)); len(encoded) < maxOCSPGet {
+	encoded := url.QueryEscape(base64.StdEncoding.EncodeToString(question))
+	if len(encoded) < maxOCSPGet && !strings.ContainsAny(server, "?#") {
 		return http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+"/"+encoded, nil)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server, bytes.NewReader(question))

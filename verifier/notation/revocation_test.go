@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -165,7 +166,11 @@ func TestRevocationAtPrivateAddressesIsRefused(t *testing.T) {
 	r := newRevocable(t, true, true)
 	s := r.settings()
 	s.public = true
-	expect(t, verify(t, s.verifier(t), r.envelope, notationtest.JWS), ratify.RevocationUnavailable)
+	got := verify(t, s.verifier(t), r.envelope, notationtest.JWS)
+	expect(t, got, ratify.RevocationUnavailable)
+	if remedy := ratify.AsError(got.err).UserRemedy(); !strings.Contains(remedy, "allowPrivateRevocation") {
+		t.Errorf("remedy %q does not name the setting", remedy)
+	}
 	if n := r.responder.Requests(); n != 0 {
 		t.Errorf("%d requests to a loopback address", n)
 	}

@@ -59,24 +59,27 @@ func TestVerify(t *testing.T) {
 		{name: "plugin that is not critical", sign: notationtest.SignOptions{Attributes: []signature.Attribute{{Key: "io.cncf.notary.verificationPlugin", Value: "com.example.run"}}}, code: ratify.PluginRequired},
 		{name: "scheme that no store is for", sign: notationtest.SignOptions{SigningAuthority: true}, code: ratify.UntrustedSigner},
 	}
+	other := newAuthority(t, notationtest.AuthorityOptions{})
 	for _, key := range []notationtest.KeyType{notationtest.P256, notationtest.RSA2048} {
-		for _, mediaType := range formats {
-			for _, c := range cases {
-				t.Run(c.name+" "+string(key)+" "+mediaType, func(t *testing.T) {
-					c.authority.Key, c.leaf.Key, c.sign.MediaType = key, key, mediaType
-					authority := newAuthority(t, c.authority)
-					trusted := authority
-					if c.foreign {
-						trusted = newAuthority(t, notationtest.AuthorityOptions{})
-					}
-					envelope := sign(t, issue(t, authority, c.leaf), c.sign)
+		for _, c := range cases {
+			t.Run(c.name+" "+string(key), func(t *testing.T) {
+				c.authority.Key, c.leaf.Key = key, key
+				authority := newAuthority(t, c.authority)
+				signer := issue(t, authority, c.leaf)
+				trusted := authority
+				if c.foreign {
+					trusted = other
+				}
+				v := settings{ca: []*x509.Certificate{trusted.Root()}}.verifier(t)
+				for _, mediaType := range formats {
+					c.sign.MediaType = mediaType
+					envelope := sign(t, signer, c.sign)
 					if c.tamper != nil {
 						envelope = c.tamper(t, envelope, mediaType)
 					}
-					v := settings{ca: []*x509.Certificate{trusted.Root()}}.verifier(t)
 					expect(t, verify(t, v, envelope, mediaType), c.code, c.words...)
-				})
-			}
+				}
+			})
 		}
 	}
 }
