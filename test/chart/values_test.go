@@ -203,25 +203,11 @@ func TestEveryValueAtOnce(t *testing.T) {
 // that they name.
 func checkConfig(t *testing.T, objects Objects) *config.File {
 	t.Helper()
-	dir := t.TempDir()
-	write := func(path, content string) {
-		path = filepath.Join(dir, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	text, err := os.ReadFile(filepath.Join(unpack(t, objects), "config", "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	content := objects.ConfigFiles()
-	for name, text := range content {
-		write("config/"+name, text)
-	}
-	// What other Secrets hold.
-	write("docker/config.json", `{"auths":{"registry.example":{"auth":"dTpw"}}}`)
-	write("trust/ca/team.crt", content["notary.crt"])
-	text := strings.ReplaceAll(content["config.yaml"], "/etc/ratify", dir)
-	file, err := config.Parse([]byte(text))
+	file, err := config.Parse(text)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}

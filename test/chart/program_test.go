@@ -1,0 +1,99 @@
+package chart
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestProgramTakesIt gives the program what the chart renders: it knows every flag, and finds nothing wrong in the configuration.
+func TestProgramTakesIt(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "ratify")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/ratify")
+	build.Dir = filepath.Join(testChart(t).Dir, "..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sets, err := EveryValue(defaults(t), testPair(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, set := range append(sets, base(testPair(t))) {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			objects := render(t, set)
+			// With --help, flags are parsed and nothing is started.
+			if out, err := exec.CommandContext(t.Context(), program, append(arguments(objects), "--help")...).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			dir := unpack(t, objects)
+			file := filepath.Join(dir, "config", "config.yaml")
+			if out, err := exec.CommandContext(t.Context(), program, "check", file).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// unpack writes the files that the pod sees below a folder, which stands for /etc/ratify in the configuration.
+func unpack(t *testing.T, objects Objects) string {
+	t.Helper()
+	dir := t.TempDir()
+	content := map[string]string{
+		// What the Secrets of others hold.
+		"docker/config.json": `{"auths":{"registry.example":{"auth":"dTpw"}}}`,
+		"trust/ca/team.crt":  objects.ConfigFiles()["notary.crt"],
+	}
+	for name, text := range objects.ConfigFiles() {
+		content["config/"+name] = strings.ReplaceAll(text, "/etc/ratify", dir)
+	}
+	for name, text := range content {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	values := base(testPair(t))
+	values["registries"] = []any{
+		map[string]any{"host": "a.example"},
+		map[string]any{"host": "10.0.0.1:5000", "plainHTTP": true, "proxy": "http://proxy.example:3128/"},
+		map[string]any{"host": "b.example", "proxy": "https://proxy.example"},
+	}
+	put(values, []string{"networkPolicy", "egressPorts"}, []any{443})
+	policy := render(t, values).Find("NetworkPolicy", "ratify")
+	egress, _ := policy.Get("spec", "egress").([]any)
+	var ports []any
+	for _, rule := range egress {
+		list, _ := Object(rule.(map[string]any)).Get("ports").([]any)
+		for _, p := range list {
+			ports = append(ports, Object(p.(map[string]any)).Get("port"))
+		}
+	}
+	if want := []any{53.0, 53.0, 443.0, 5000.0, 3128.0}; !slices.Equal(ports, want) {
+		t.Errorf("out to %v, want %v", ports, want)
+	}
+	ingress, _ := policy.Get("spec", "ingress").([]any)
+	if len(ingress) != 2 {
+		t.Fatalf("%d rules in", len(ingress))
+	}
+	from, _ := Object(ingress[0].(map[string]any)).Get("from").([]any)
+	if len(from) != 1 {
+		t.Fatalf("in from %v", from)
+	}
+	// Both selectors in one peer: two peers would mean either of them.
+	peer := Object(from[0].(map[string]any))
+	if peer.Text("namespaceSelector", "matchLabels", "kubernetes.io/metadata.name") != Namespace ||
+		peer.Text("podSelector", "matchLabels", "gatekeeper.sh/system") != "yes" {
+		t.Errorf("in from %v", peer)
+	}
+}
