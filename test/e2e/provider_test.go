@@ -30,13 +30,13 @@ type provider struct {
 	logs         []string // the log of every process so far
 }
 
-// buildRatify compiles the product's command, or takes the one that RATIFY_BINARY names: a release is tested as it is shipped.
-func buildRatify(t *testing.T) string {
+// buildRatify compiles the product's command into a folder, or takes the one that RATIFY_BINARY names: a release is tested as it is shipped.
+func buildRatify(t *testing.T, dir string) string {
 	t.Helper()
 	if binary := os.Getenv("RATIFY_BINARY"); binary != "" {
 		return binary
 	}
-	binary := filepath.Join(t.TempDir(), "ratify")
+	binary := filepath.Join(dir, "ratify")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "./cmd/ratify")
 	cmd.Dir = filepath.Join("..", "..")
 	if out, err := cmd.CombinedOutput(); err != nil {

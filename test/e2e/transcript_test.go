@@ -97,7 +97,7 @@ func helmInstall(t *testing.T, c *chain) {
 }
 
 func providerServes(t *testing.T, c *chain) {
-	c.provider.binary = buildRatify(t)
+	c.provider.binary = buildRatify(t, c.Dir)
 	c.provider.take(t, c.Cluster, "ratify")
 	c.provider.start(t, c.Dir)
 }
