@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"path/filepath"
 
 	"github.com/notaryproject/notation-go/verifier/trustpolicy"
 
@@ -15,19 +14,11 @@ import (
 
 // A verifier that trusts one certificate authority for all repositories, and an image that is signed under it.
 func ExampleVerifier_Verify() {
-	dir, err := os.MkdirTemp("", "notation")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
 	authority, err := notationtest.NewAuthority(notationtest.AuthorityOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	root := filepath.Join(dir, "root.crt")
-	if err := os.WriteFile(root, authority.PEM(), 0o600); err != nil {
-		log.Fatal(err)
-	}
+	root := temporary(authority.PEM())
 	verifier, err := notation.New(notation.Config{
 		TrustStores: []notation.TrustStore{{Type: "ca", Name: "certs", Files: []string{root}}},
 		TrustPolicy: trustpolicy.Document{Version: "1.0", TrustPolicies: []trustpolicy.TrustPolicy{{
@@ -38,6 +29,7 @@ func ExampleVerifier_Verify() {
 			TrustedIdentities:     []string{"*"},
 		}}},
 	}, notation.Deps{})
+	os.Remove(root) // it was read
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,6 +56,20 @@ func ExampleDescribe() {
 	}
 	fmt.Println(signature.Algorithm, signature.Certificates[0].IssuedTo)
 	// Output: ECDSA-SHA-256 CN=Example Signer,O=Example,ST=WA,C=US
+}
+
+func temporary(data []byte) string {
+	file, err := os.CreateTemp("", "*.crt")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := file.Write(data); err != nil {
+		log.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		log.Fatal(err)
+	}
+	return file.Name()
 }
 
 func signedImage(authority *notationtest.Authority) *notationtest.Artifact {

@@ -120,14 +120,13 @@ func readEnvelope(ctx context.Context, subject, evidence ocispec.Descriptor, rep
 
 // A statement is a trust policy statement, ready to verify with.
 type statement struct {
-	name       string
-	level      string
-	policy     trustpolicy.TrustPolicy
-	enforced   map[trustpolicy.ValidationType]trustpolicy.ValidationAction
-	stores     anchors
-	verifier   notation.Verifier
-	hasTSA     bool
-	revocation bool
+	name     string
+	level    string // as the policy names it, before overrides
+	policy   trustpolicy.TrustPolicy
+	enforced map[trustpolicy.ValidationType]trustpolicy.ValidationAction
+	stores   anchors
+	verifier notation.Verifier
+	hasTSA   bool
 }
 
 // anyReference satisfies the library's choice of a statement, which has been made already: the document that it gets has
