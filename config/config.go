@@ -4,13 +4,17 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/ratify-provider/ratify"
+	goyaml "go.yaml.in/yaml/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 )
@@ -33,6 +37,10 @@ type File struct {
 	// Concurrency is how many images are verified at the same time; what comes beyond waits. Default 64.
 	Concurrency int `json:"concurrency"`
 }
+
+// maxConcurrency is above what can be asked at the same time: some 100 requests of Gatekeeper with 64 keys each. What
+// is larger is a slip of the finger, and memory is set aside for each.
+const maxConcurrency = 10_000
 
 // A Module is a store or a verifier.
 type Module struct {
@@ -78,8 +86,11 @@ const (
 // Duration is written as Go writes durations: 30s, 10m.
 type Duration time.Duration
 
-// UnmarshalJSON takes a string such as 30s; a bare number is refused, for its unit would be a guess.
+// UnmarshalJSON takes a string such as 30s; a bare number is refused, for its unit would be a guess. Null is absence.
 func (d *Duration) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(data, &s); err != nil {
 		return fmt.Errorf("expected a duration such as 30s, got %s", ratify.Truncate(string(data)))
@@ -98,10 +109,14 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Durat
 // Bytes is written as a Kubernetes quantity: 67108864, 64Mi.
 type Bytes int64
 
-// UnmarshalJSON takes a number or a quantity.
+// UnmarshalJSON takes a number or a quantity; null is absence.
 func (b *Bytes) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	q, err := resource.ParseQuantity(strings.Trim(string(data), `"`))
-	if err != nil || q.Sign() <= 0 {
+	// Compared as a float: an exact comparison writes out all digits of 1e99999999.
+	if err != nil || q.Sign() <= 0 || q.AsApproximateFloat64() >= math.MaxInt64 {
 		return fmt.Errorf("expected a positive quantity of bytes such as 64Mi, got %s", ratify.Truncate(string(data)))
 	}
 	*b = Bytes(q.Value())
@@ -116,6 +131,9 @@ func Parse(data []byte) (*File, error) {
 		return nil, errors.New("the configuration is empty")
 	}
 	asJSON, err := yaml.YAMLToJSONStrict(data)
+	if err == nil {
+		err = checkOneDocument(data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the configuration is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
@@ -124,7 +142,26 @@ func Parse(data []byte) (*File, error) {
 		return nil, err
 	}
 	f.defaults()
-	return f, f.validate()
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// checkOneDocument refuses what follows behind a line of ---, which would be read by nobody.
+func checkOneDocument(data []byte) error {
+	documents := goyaml.NewDecoder(bytes.NewReader(data))
+	for n := 1; ; n++ {
+		var document any
+		switch err := documents.Decode(&document); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n > 1 && document != nil:
+			return errors.New("there is more than one document")
+		}
+	}
 }
 
 func (f *File) defaults() {
@@ -157,8 +194,8 @@ func (f *File) validate() error {
 			fail("verifiers[%d] %q: scopes have no effect here; they belong to policies and stores", i, m.Name)
 		}
 	}
-	if f.Concurrency < 0 {
-		fail("concurrency: expected a positive number, got %d", f.Concurrency)
+	if f.Concurrency < 0 || f.Concurrency > maxConcurrency {
+		fail("concurrency: expected a number from 1 to %d, got %d", maxConcurrency, f.Concurrency)
 	}
 	if f.Cache.MaxEntries < 0 {
 		fail("cache: maxEntries: expected a positive number, got %d", f.Cache.MaxEntries)

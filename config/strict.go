@@ -86,8 +86,8 @@ func (c *checker) check(place string, value any, t reflect.Type) {
 			c.fail(place, "expected a mapping, got %s", describe(value))
 			return
 		}
-		for key, element := range m {
-			c.check(join(place, key), element, t.Elem())
+		for _, key := range sortedKeys(m) {
+			c.check(join(place, key), m[key], t.Elem())
 		}
 	default:
 		c.checkScalar(place, value, t)
