@@ -109,10 +109,10 @@ func TestMutationAddsDigests(t *testing.T) {
 	every := `{"containers":[{"name":"a","image":%q},{"name":"b","image":%q}],"initContainers":[{"name":"i","image":%q}],
 		"ephemeralContainers":[{"name":"e","image":%q}],"volumes":[{"name":"t","emptyDir":{}},{"name":"v","image":{"reference":%q,"pullPolicy":"Always"}}]}`
 	for _, m := range []struct {
-		name        string
-		namespace   string
-		before, new map[string]any
-		asked       []string // nil: the provider is not asked
+		name          string
+		namespace     string
+		before, after map[string]any
+		asked         []string // nil: the provider is not asked
 	}{
 		{"every list", "default", pod(fmt.Sprintf(every, a, b, c, d, a)), pod(fmt.Sprintf(every, withDigest(a), withDigest(b), withDigest(c), withDigest(d), withDigest(a))), []string{a, b, c, d}},
 		{"containers alone, nothing is added to the others", "default", engine.Pod("pod", a), engine.Pod("pod", withDigest(a)), []string{a}},
@@ -133,8 +133,8 @@ func TestMutationAddsDigests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.new["metadata"].(map[string]any)["namespace"] = m.namespace
-			if want := parse(encode(m.new)); !reflect.DeepEqual(parse(encode(got)), want) {
+			m.after["metadata"].(map[string]any)["namespace"] = m.namespace
+			if want := parse(encode(m.after)); !reflect.DeepEqual(parse(encode(got)), want) {
 				t.Errorf("got %v, want %v", got, want)
 			}
 			asked := p.asked()

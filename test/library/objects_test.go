@@ -20,7 +20,7 @@ const (
 	noDigest       = "Subject failed verification: %s: the reference has no digest. Name the image by its digest (name@sha256:...), or let the mutations add it."
 )
 
-// A case is one admission request under one constraint, with a provider that proves every image but those named unsigned.
+// An objectCase is one admission request under one constraint, with a provider that proves every image but those named unsigned.
 type objectCase struct {
 	name       string
 	constraint string // file, or the YAML itself; empty is the sample
@@ -190,8 +190,8 @@ func operationCases() []objectCase {
 	labelled := engine.Pod("pod", unsigned)
 	labelled["metadata"].(map[string]any)["labels"] = map[string]any{"a": "b"}
 	strict := withParameters(`{provider: ratify-provider}`)
-	updated := func(name string, old, new map[string]any, denials, asked []string) objectCase {
-		return objectCase{name: name, request: engine.Request{Operation: "UPDATE", OldObject: old, Object: new}, denials: denials, asked: asked}
+	updated := func(name string, before, after map[string]any, denials, asked []string) objectCase {
+		return objectCase{name: name, request: engine.Request{Operation: "UPDATE", OldObject: before, Object: after}, denials: denials, asked: asked}
 	}
 	return []objectCase{
 		{name: "DELETE", request: engine.Request{Operation: "DELETE", OldObject: bad}},
