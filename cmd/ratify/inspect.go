@@ -93,6 +93,11 @@ func (a *app) inspect(ctx context.Context, from *source, output format, image st
 	} else if err := output.print(a.out, result); err != nil {
 		return err
 	}
+	return a.concludeInspection(result, incomplete)
+}
+
+// concludeInspection warns of what is broken, and gives the exit code as an error.
+func (a *app) concludeInspection(result *inspection, incomplete *ratify.Error) error {
 	if incomplete != nil {
 		return incomplete
 	}
