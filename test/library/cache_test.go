@@ -3,6 +3,7 @@ package library
 import (
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,16 +105,16 @@ func TestResponseCache(t *testing.T) {
 func TestCachedProofEnds(t *testing.T) {
 	p := newFakeProvider(t)
 	e := newEngine(t, p, time.Hour, constraintFile)
-	var end int64
+	var end atomic.Int64
 	p.answers(func([]string) (int, string) {
-		end = time.Now().Unix() + 2
-		return http.StatusOK, body(item(app, proof(app, "notAfter", end)))
+		end.Store(time.Now().Unix() + 2)
+		return http.StatusOK, body(item(app, proof(app, "notAfter", end.Load())))
 	})
 	pod := engine.Pod("pod", app)
 	if denials := create(t, e, pod); len(denials) != 0 {
 		t.Fatalf("the proof is good for a second yet: %q", denials)
 	}
-	<-time.After(time.Until(time.Unix(end, 0)))
+	<-time.After(time.Until(time.Unix(end.Load(), 0)))
 	if denials := create(t, e, pod); !sameDenials(denials, lines(outdated)) {
 		t.Errorf("got %q, want %q", denials, outdated)
 	}
