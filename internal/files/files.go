@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // MaxBytes bounds one file: a bundle of all public roots has 250 KiB, a large configuration 100 KiB.
@@ -21,6 +22,7 @@ const MaxBytes = 8 << 20
 type Set struct {
 	mu   sync.Mutex
 	seen map[string]fingerprint // by path; a directory's path ends in a separator
+	torn bool                   // something was read twice, and differently
 }
 
 type fingerprint [sha256.Size]byte
@@ -51,14 +53,19 @@ func (s *Set) Paths() []string {
 	return paths
 }
 
-// Changed tells whether any file or directory that was read would now be read differently.
+// Changed tells whether any file or directory that was read would now be read differently, or was read twice and
+// differently: what was built from both states is built from neither.
 func (s *Set) Changed() bool {
 	s.mu.Lock()
+	torn := s.torn
 	seen := make(map[string]fingerprint, len(s.seen))
 	for path, f := range s.seen {
 		seen[path] = f
 	}
 	s.mu.Unlock()
+	if torn {
+		return true
+	}
 	for path, f := range seen {
 		if dir, ok := strings.CutSuffix(path, string(filepath.Separator)); ok {
 			names, err := list(dir)
@@ -80,6 +87,9 @@ func (s *Set) remember(path string, f fingerprint) {
 	if s.seen == nil {
 		s.seen = map[string]fingerprint{}
 	}
+	if before, ok := s.seen[path]; ok && before != f {
+		s.torn = true
+	}
 	s.seen[path] = f
 }
 
@@ -92,7 +102,8 @@ func sum(data []byte, err error) fingerprint {
 }
 
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
