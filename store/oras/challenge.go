@@ -32,6 +32,9 @@ func parseChallenges(lines []string) []challenge {
 // parseChallengeLine tells a new challenge from a further parameter of the last one by what follows its first word: a
 // parameter has an equals sign there.
 func parseChallengeLine(line string) []challenge {
+	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
+		return nil // nothing that a URL, a service or a scope has
+	}
 	var list []challenge
 	for rest := line; ; {
 		rest = strings.TrimLeft(rest, " \t,")
@@ -119,19 +122,7 @@ func (c challenge) String() string {
 
 // quoted writes a quoted string that Go's unquoting, which oras-go uses for it, reads back as it is.
 func quoted(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
-			continue // nothing that a URL, a service or a scope has
-		}
-		if r == '"' || r == '\\' {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	b.WriteByte('"')
-	return b.String()
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\t", " ").Replace(s) + `"`
 }
 
 // readScopes keeps the scopes of a challenge, type:name:actions, without the actions that write.

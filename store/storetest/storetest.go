@@ -139,11 +139,12 @@ func newContent(referrers int) (*suite, Content) {
 			artifactType = "application/vnd.example.sbom"
 		}
 		about := map[string]string{"number": fmt.Sprint(i)}
-		r := NewImage(ocispec.MediaTypeImageManifest, artifactType, &s.image.Desc, empty, s.layer, about)
+		// The config has the artifact's type too, as signatures have it: some registries list that one.
+		r := NewImage(ocispec.MediaTypeImageManifest, artifactType, &s.image.Desc, NewBlob(artifactType, empty.Data), s.layer, about)
 		s.referrers = append(s.referrers, r)
 	}
 	// An artifact for another image must not be found.
-	s.noise = NewImage(ocispec.MediaTypeImageManifest, ArtifactType, &s.index.Desc, empty, s.layer, map[string]string{"about": "noise"})
+	s.noise = NewImage(ocispec.MediaTypeImageManifest, ArtifactType, &s.index.Desc, NewBlob(ArtifactType, empty.Data), s.layer, map[string]string{"about": "noise"})
 	content.Manifests = append(append(content.Manifests, s.referrers...), s.noise)
 	return s, content
 }
