@@ -59,7 +59,7 @@ func start(t *testing.T, environment ...string) (command *exec.Cmd, stdout io.Re
 	tmp = t.TempDir()
 	command = exec.CommandContext(ctx, program)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.Env = append(os.Environ(), append(environment, childVariable+"=demo", "TMPDIR="+tmp, "KEEP="+keepOf(environment))...)
+	command.Env = append(os.Environ(), append(environment, childVariable+"=demo", "TMPDIR="+tmp, "KEEP="+keepOf(environment), "GOFLAGS="+buildFlags())...)
 	stderr = &bytes.Buffer{}
 	command.Stderr = stderr
 	pipe, err := command.StdoutPipe()
@@ -70,6 +70,15 @@ func start(t *testing.T, environment ...string) (command *exec.Cmd, stdout io.Re
 		t.Fatal(err)
 	}
 	return command, pipe, stderr, tmp
+}
+
+// buildFlags lets what the provider does here count where coverage is counted.
+func buildFlags() string {
+	flags := os.Getenv("GOFLAGS")
+	if os.Getenv("GOCOVERDIR") != "" {
+		flags += " -cover -covermode=atomic -coverpkg=./..."
+	}
+	return flags
 }
 
 // keepOf keeps a KEEP of the shell that runs the tests out of them.
@@ -340,6 +349,20 @@ func TestOutsideTheRepository(t *testing.T) {
 	if code := run(t.Context(), false, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "run the demonstration inside the repository") {
 		t.Errorf("ends with %d and says %q", code, stderr.String())
 	}
+}
+
+// TestReaderIsGone stops reading, as head does.
+func TestReaderIsGone(t *testing.T) {
+	command, stdout, stderr, tmp := start(t, "KEEP=1")
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(stdout, first); err != nil {
+		t.Fatal(err)
+	}
+	stdout.(io.Closer).Close()
+	if err := command.Wait(); exitCode(err) != 1 {
+		t.Errorf("it ends with %v, want exit code 1\n%s", err, stderr)
+	}
+	leavesNothing(t, tmp, "")
 }
 
 func TestInterrupted(t *testing.T) {

@@ -32,7 +32,7 @@ func (d *demo) tries() []try {
 	signed, unsigned := images[fixture.Signed].Reference, images[fixture.Unsigned].Reference
 	ask := func(path string, keys ...string) string {
 		body := fmt.Sprintf(`{"apiVersion":"externaldata.gatekeeper.sh/v1beta1","kind":"ProviderRequest","request":{"keys":["%s"]}}`, strings.Join(keys, `","`))
-		return shell("curl", "--silent", "--show-error", "--cacert", pki.ServerCAFile, "--cert", pki.ClientCertFile, "--key", pki.ClientKeyFile,
+		return shell("curl", "--silent", "--show-error", "--write-out", `\n`, "--cacert", pki.ServerCAFile, "--cert", pki.ClientCertFile, "--key", pki.ClientKeyFile,
 			"--header", "Content-Type: application/json", "--data", body, d.provider.url(path))
 	}
 	return []try{

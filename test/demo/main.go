@@ -26,12 +26,16 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the demonstration in an orderly way; a second one finds the default handler, and kills.
 	context.AfterFunc(ctx, stop)
+	// A reader that is gone (demo | head) must not kill this process, which has a child to end; run takes it as the end.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(ctx, os.Getenv("KEEP") == "1", os.Stdout, os.Stderr))
 }
 
 // run is the program; it returns the exit code.
 func run(ctx context.Context, keep bool, stdout, stderr io.Writer) int {
-	d := &demo{out: stdout, err: stderr}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d := &demo{out: &output{stdout, cancel}, err: stderr}
 	problems, err := d.show(ctx, keep)
 	if closeErr := d.close(); err == nil {
 		err = closeErr
@@ -44,6 +48,20 @@ func run(ctx context.Context, keep bool, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// output cancels the demonstration when nobody reads it any more.
+type output struct {
+	to     io.Writer
+	cancel context.CancelCauseFunc
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil {
+		o.cancel(err)
+	}
+	return n, err
 }
 
 // A demo is one run, with what it has started.
@@ -89,9 +107,13 @@ func (d *demo) show(ctx context.Context, keep bool) (problems int, err error) {
 	}
 	problems = summarize(d.out, verdicts)
 	if keep {
-		return problems, d.keep(ctx)
+		err = d.keep(ctx)
 	}
-	return problems, nil
+	// Interrupted is how the demonstration that stays ends; a transcript that nobody read is another matter.
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return problems, err
 }
 
 // close ends what was started, the last first, and removes the files.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,19 +53,26 @@ func startProvider(ctx context.Context, logFile, program string, args ...string)
 		return nil, errors.Join(err, file.Close())
 	}
 	p := &provider{logFile: logFile, log: newRecords(), ended: make(chan struct{}), command: exec.Command(program, args...)}
-	p.command.Stdout, p.command.Stderr = writer, writer
-	err = p.command.Start()
-	writer.Close()
-	if err != nil {
-		return nil, errors.Join(err, reader.Close(), file.Close())
-	}
+	p.command.Stdout, p.command.Stderr, p.command.SysProcAttr = writer, writer, childAttributes()
+	started := make(chan error)
 	go func() {
+		// The system ends the child with the thread that started it, so that thread must stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.command.Start()
+		writer.Close()
+		started <- err
 		p.log.read(io.TeeReader(reader, file))
 		reader.Close()
 		file.Close()
-		p.failure = p.command.Wait()
+		if err == nil {
+			p.failure = p.command.Wait()
+		}
 		close(p.ended)
 	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := p.awaitServing(ctx); err != nil {
