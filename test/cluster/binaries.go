@@ -29,7 +29,8 @@ type toolModule struct {
 	ldflags string
 }
 
-// kubernetesVersion is stamped into the programs: helm compares it with a chart's kubeVersion.
+// kubernetesVersion is stamped into the programs: helm compares it with a chart's kubeVersion. Another version needs, in bin/k8s/go.mod, the replace
+// lines of that version's own go.mod: they are not taken over from a dependency.
 const kubernetesVersion = "v1.36.3"
 
 func toolModules() []toolModule {

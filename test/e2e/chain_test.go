@@ -94,6 +94,13 @@ func waitActive(t *testing.T, c *cluster.Cluster, resource, field string) {
 	kubectl(t, c, "wait", "--for=jsonpath={.status.byPod[0]."+field+"}=true", resource, "--timeout=60s")
 }
 
+// waitObserved waits until Gatekeeper has taken up an object as it is now.
+func waitObserved(t *testing.T, c *cluster.Cluster, resource string) {
+	t.Helper()
+	generation := kubectl(t, c, "get", resource, "--output=jsonpath={.metadata.generation}")
+	kubectl(t, c, "wait", "--for=jsonpath={.status.byPod[0].observedGeneration}="+generation, resource, "--timeout=60s")
+}
+
 // absent fails the test if the object exists.
 func absent(t *testing.T, c *cluster.Cluster, resource string) {
 	t.Helper()

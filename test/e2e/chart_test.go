@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -81,6 +82,58 @@ func everyValue(t *testing.T, c *chain) []map[string]any {
 		t.Fatal(err)
 	}
 	return sets
+}
+
+// pairReplaced takes the chart's three steps to a new TLS pair. After each of them, and before and after the pods have what it brought, an image
+// that nobody knows must come in.
+func pairReplaced(t *testing.T, c *chain) {
+	c.provider.mustRun(t)
+	old := c.provider.served(t)
+	upgrade := func(step string, authorities int) {
+		t.Helper()
+		// As if the step before were long ago: the chart lets each settle.
+		kubectl(t, c.Cluster, "annotate", "--overwrite", "secret/ratify-tls", "--namespace="+cluster.GatekeeperNamespace, "ratify/changed-at=1")
+		c.helm(t, append(c.release("upgrade"), "--set", "provider.tls.rotation=once")...)
+		for _, name := range []string{"provider/ratify-provider", "provider/ratify-mutation-provider"} {
+			waitObserved(t, c.Cluster, name)
+			bundle := kubectl(t, c.Cluster, "get", name, "--output=go-template={{.spec.caBundle | base64decode}}")
+			if got := strings.Count(bundle, "BEGIN CERTIFICATE"); got != authorities {
+				t.Errorf("%s: %s trusts %d authorities, want %d", step, name, got, authorities)
+			}
+		}
+		c.comesIn(t, step)
+	}
+	upgrade("prepare", 2)
+	c.provider.take(t, c.Cluster, "ratify")
+	c.comesIn(t, "prepare, in the pods")
+	upgrade("promote", 2)
+	if got := c.provider.served(t); !got.Equal(old) {
+		t.Error("the provider serves another pair before it was given one")
+	}
+	c.provider.take(t, c.Cluster, "ratify")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := c.provider.process.WaitReady(ctx, func(context.Context) error {
+		if c.provider.served(t).Equal(old) {
+			return errors.New("the provider serves the old pair")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.comesIn(t, "promote, in the pods")
+	upgrade("clean", 1)
+}
+
+// comesIn asks for a pod with an image that no cache knows, without storing it.
+func (c *chain) comesIn(t *testing.T, when string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	if _, err := c.Kubectl(ctx, "run", "comes-in", "--image="+c.images.fresh(t).Reference, "--dry-run=server"); err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
 }
 
 // helmUpgrade shows that an upgrade keeps the TLS pair, that another signer is taken up by the process that runs, and that without the release

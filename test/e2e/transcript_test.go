@@ -56,6 +56,7 @@ func TestTranscript(t *testing.T) {
 		{"provider answers rubbish", providerRubbish},
 		{"registry slow, broken or away", registryTrouble},
 		{"mutation pins tags", mutationPins},
+		{"the TLS pair is replaced", pairReplaced},
 		{"helm upgrade and uninstall", helmUpgrade},
 		{"nothing but signed images came in", nothingElse},
 	} {
@@ -118,8 +119,7 @@ func (c *chain) constrain(t *testing.T, sample string) {
 	kubectl(t, c.Cluster, "apply", "-f", "library/default/samples/"+sample)
 	const constraint = "ratifyverification/ratify-constraint"
 	waitActive(t, c.Cluster, constraint, "enforced")
-	generation := kubectl(t, c.Cluster, "get", constraint, "--output=jsonpath={.metadata.generation}")
-	kubectl(t, c.Cluster, "wait", "--for=jsonpath={.status.byPod[0].observedGeneration}="+generation, constraint, "--timeout=60s")
+	waitObserved(t, c.Cluster, constraint)
 }
 
 func signedAdmitted(t *testing.T, c *chain) {
