@@ -320,8 +320,11 @@ func TestSetIsSafeForConcurrentUse(t *testing.T) {
 	dir := t.TempDir()
 	var s Set
 	var all sync.WaitGroup
+	var paths []string
 	for i := range 8 {
-		path := write(t, filepath.Join(dir, fmt.Sprint(i)), "")
+		paths = append(paths, write(t, filepath.Join(dir, fmt.Sprint(i)), ""))
+	}
+	for _, path := range paths {
 		all.Go(func() {
 			for range 20 {
 				_, _ = s.Read(path)
