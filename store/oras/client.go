@@ -63,7 +63,6 @@ type client struct {
 	proxyFor     func(*url.URL) (*url.URL, error)
 	direct       *http.Transport
 	proxied      *http.Transport
-	budget       retryBudget
 }
 
 func newClient(s clientSettings) (*client, error) {
@@ -136,7 +135,7 @@ const (
 	retryReserve = 5
 )
 
-// retryBudget counts what may be retried. The zero value has its reserve.
+// retryBudget counts what may be retried at one registry. The zero value has its reserve.
 type retryBudget struct {
 	mu   sync.Mutex
 	owed float64 // retries made, less those earned; at most retryReserve, never below 0

@@ -42,12 +42,25 @@ type fakeRegistry struct {
 
 func newFake(t *testing.T, content storetest.Content) *fakeRegistry {
 	f := &fakeRegistry{content: content}
+	f.start(t, false)
+	return f
+}
+
+// restartWithHTTP2 serves HTTP/2 from now on, and refuses HTTP/1.
+func (f *fakeRegistry) restartWithHTTP2(t *testing.T) {
+	f.start(t, true)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		return r.ProtoMajor != 2 && answer(http.StatusHTTPVersionNotSupported, "", nil)(w, r)
+	}
+}
+
+func (f *fakeRegistry) start(t *testing.T, http2 bool) {
 	f.server = httptest.NewUnstartedServer(f)
+	f.server.EnableHTTP2 = http2
 	f.server.Config.ErrorLog = log.New(io.Discard, "", 0) // failed handshakes are what some tests want
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
 	f.host = f.server.Listener.Addr().String()
-	return f
 }
 
 func (f *fakeRegistry) repository() string { return f.host + "/app" }

@@ -605,6 +605,11 @@ func TestAllow(t *testing.T) {
 		{"docker.io", byRedirect, "https://images.r2.cloudflarestorage.com/x", true},
 		{"docker.io", byRedirect, "https://r2.cloudflarestorage.com.evil/x", false},
 		{"index.docker.io", forToken, "https://auth.docker.io/token", true},
+		{"ghcr.io", byRedirect, "https://pkg-containers.githubusercontent.com/x", true},
+		{"ghcr.io", byRedirect, "https://raw.githubusercontent.com/x", false},
+		{"ghcr.io", forToken, "https://pkg-containers.githubusercontent.com/x", false},
+		{"quay.io", byRedirect, "https://cdn02.quay.io/x", true},
+		{"quay.io", byRedirect, "https://evil.quay.io/x", false},
 		{"other.example", forToken, "https://auth.docker.io/token", false},
 		{"other.example", byRedirect, "https://registry.example/", false},
 	} {

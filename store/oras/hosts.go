@@ -16,16 +16,23 @@ const (
 	dockerAuth     = "auth.docker.io"
 )
 
-// dockerAuthHosts is where Docker Hub gives tokens.
-func dockerAuthHosts() []hostPattern { return []hostPattern{{name: dockerAuth}} }
-
-// dockerRedirectHosts is where Docker Hub redirects blobs to, as its documentation for firewalls lists them.
-func dockerRedirectHosts() []hostPattern {
-	return []hostPattern{
-		{name: "production.cloudflare.docker.com"},
-		{name: "production.cloudfront.docker.com"},
-		{name: ".r2.cloudflarestorage.com", below: true},
+// builtInHosts are the token servers and redirects of large public registries, as their documentation for firewalls lists
+// them, so that an image there can be verified without an entry. They are reached as any other: over HTTPS, at public
+// addresses, redirects without credentials.
+func builtInHosts(serving string) (authHosts, redirectHosts []hostPattern) {
+	switch serving {
+	case dockerRegistry:
+		return []hostPattern{{name: dockerAuth}}, []hostPattern{
+			{name: "production.cloudflare.docker.com"},
+			{name: "production.cloudfront.docker.com"},
+			{name: ".r2.cloudflarestorage.com", below: true},
+		}
+	case "ghcr.io":
+		return nil, []hostPattern{{name: "pkg-containers.githubusercontent.com"}}
+	case "quay.io":
+		return nil, []hostPattern{{name: "cdn.quay.io"}, {name: "cdn01.quay.io"}, {name: "cdn02.quay.io"}, {name: "cdn03.quay.io"}}
 	}
+	return nil, nil
 }
 
 // dockerAlias gives all names of Docker Hub the one that references have, so that they share one entry.

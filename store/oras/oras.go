@@ -37,10 +37,11 @@ type Registry struct {
 	AllowPrivate bool `json:"allowPrivate,omitempty"`
 	// Credentials are sent to the registry and its token server; nil means anonymous.
 	Credentials *Credentials `json:"credentials,omitempty"`
-	// AuthHosts are the hosts of token servers beside the registry's own, as host[:port] or *.domain[:port].
+	// AuthHosts are the hosts of token servers beside the registry's own, as host[:port] or *.domain[:port]. Docker Hub's
+	// is built in.
 	AuthHosts []string `json:"authHosts,omitempty"`
 	// RedirectHosts are the hosts to which the registry may redirect reads, as host[:port] or *.domain[:port]. Such
-	// requests are HTTPS and carry no credentials.
+	// requests are HTTPS and carry no credentials. Those of docker.io, ghcr.io and quay.io are built in.
 	RedirectHosts []string `json:"redirectHosts,omitempty"`
 	// CAFile is a PEM file of certificates that are trusted for this registry in addition to the system's.
 	CAFile string `json:"caFile,omitempty"`

@@ -55,6 +55,8 @@ type Pool struct {
 	refused *cache.Cache[*ratify.Error]
 	// tagOnly are the repositories without referrers API.
 	tagOnly *cache.Cache[bool]
+	// budgets are by registry: one in an outage must not use up the retries of others.
+	budgets *cache.Cache[*retryBudget]
 	flights singleflight.Group
 	bodies  *semaphore.Weighted
 
@@ -70,6 +72,7 @@ func NewPool() *Pool {
 		schemes:        cache.New(maxRemembered, maxRememberedBytes, func(auth.Scheme) int64 { return 1 }),
 		refused:        cache.New(maxRemembered, maxRememberedBytes, func(e *ratify.Error) int64 { return int64(len(e.Message) + len(e.Remedy)) }),
 		tagOnly:        cache.New(maxRemembered, maxRememberedBytes, func(bool) int64 { return 1 }),
+		budgets:        cache.New(maxRemembered, maxRememberedBytes, func(*retryBudget) int64 { return 64 }),
 		bodies:         semaphore.NewWeighted(maxInFlightBytes),
 		refusedFor:     refusedFor,
 		capabilityTTL:  capabilityTTL,
@@ -89,6 +92,16 @@ func (p *Pool) client(s clientSettings) (*client, error) {
 	c.key = key
 	p.clients.Set(key, c, clientTTL)
 	return c, nil
+}
+
+// budget returns the retries of a registry. Two that ask for a new one at the same time may each get one; the later stays.
+func (p *Pool) budget(origin string) *retryBudget {
+	if b, ok := p.budgets.Get(origin); ok {
+		return b
+	}
+	b := &retryBudget{}
+	p.budgets.Set(origin, b, clientTTL)
+	return b
 }
 
 // errTooLarge says that a body is longer than what may be read of it.

@@ -50,21 +50,18 @@ func newSession(e *entry, host, path string, deps Deps) *session {
 	if e.plainHTTP {
 		scheme = "http"
 	}
+	authHosts, redirectHosts := builtInHosts(servingHost(host))
 	s := &session{
 		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path,
 		origin:    origin(&url.URL{Scheme: scheme, Host: servingHost(host)}),
-		authHosts: e.authHosts, redirectHosts: e.redirectHosts,
-	}
-	if servingHost(host) == dockerRegistry {
-		s.authHosts = append(dockerAuthHosts(), s.authHosts...)
-		s.redirectHosts = append(dockerRedirectHosts(), s.redirectHosts...)
+		authHosts: append(authHosts, e.authHosts...), redirectHosts: append(redirectHosts, e.redirectHosts...),
 	}
 	s.cred, s.helper = e.credentials.lookup(host, path)
 	s.key = fingerprint(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
 		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
 	s.auth = &auth.Client{
 		Client: &http.Client{
-			Transport:     &retry.Transport{Base: s, Policy: func() retry.Policy { return retryPolicy{&e.client.budget} }},
+			Transport:     &retry.Transport{Base: s, Policy: func() retry.Policy { return retryPolicy{s.pool.budget(s.origin)} }},
 			CheckRedirect: s.checkRedirect,
 		},
 		Header:     http.Header{"User-Agent": {userAgent}},

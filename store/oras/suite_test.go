@@ -14,6 +14,7 @@ func TestSuite(t *testing.T) {
 	}{
 		{"referrers API, one page", func(*fakeRegistry) {}},
 		{"referrers API, pages of 50", func(f *fakeRegistry) { f.perPage = 50 }},
+		{"referrers API over HTTP/2", func(f *fakeRegistry) { f.restartWithHTTP2(t) }},
 		{"fallback tag", func(f *fakeRegistry) { f.tagOnly = true }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
