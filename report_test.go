@@ -1,7 +1,6 @@
 package ratify_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -12,9 +11,9 @@ import (
 	"github.com/ratify-provider/ratify"
 )
 
-func encode(t testing.TB, r *ratify.Report) []byte {
+func encode(t testing.TB, value any) []byte {
 	t.Helper()
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +29,11 @@ func TestReportGolden(t *testing.T) {
 		}
 		return ratify.Result{Code: ratify.UntrustedSigner, Extensions: map[string]any{"signer": "CN=mallory"}}, nil
 	}}
-	var b bytes.Buffer
+	type answer struct {
+		Case   string         `json:"case"`
+		Report *ratify.Report `json:"report"`
+	}
+	var answers []answer
 	for _, tc := range []struct {
 		name      string
 		key       string
@@ -67,10 +70,9 @@ func TestReportGolden(t *testing.T) {
 				break
 			}
 		}
-		b.WriteString("// " + tc.name + "\n")
-		b.Write(encode(t, r))
+		answers = append(answers, answer{tc.name, r})
 	}
-	golden(t, "testdata/report.golden.json", b.Bytes())
+	golden(t, "testdata/report.golden.json", encode(t, answers))
 }
 
 func TestFail(t *testing.T) {
