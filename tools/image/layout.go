@@ -42,7 +42,7 @@ func write(o options) (v1.Hash, error) {
 		return v1.Hash{}, err
 	}
 	parent := filepath.Dir(filepath.Clean(o.out))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := os.MkdirAll(parent, 0o750); err != nil {
 		return v1.Hash{}, err
 	}
 	part, err := os.MkdirTemp(parent, ".image-")
@@ -76,9 +76,9 @@ func readable(dir string) error {
 			return err
 		}
 		if entry.IsDir() {
-			return os.Chmod(path, 0o755)
+			return os.Chmod(path, 0o755) //nolint:gosec // see above
 		}
-		return os.Chmod(path, 0o644)
+		return os.Chmod(path, 0o644) //nolint:gosec // see above
 	})
 }
 
