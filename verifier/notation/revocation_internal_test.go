@@ -290,6 +290,10 @@ func TestLists(t *testing.T) {
 			ExtraExtensions: []pkix.Extension{extension(oidDeltaIndicator(), marshal(t, big.NewInt(about), ""))},
 		}
 	}
+	endingSoon := func(list *x509.RevocationList) *x509.RevocationList {
+		list.ThisUpdate, list.NextUpdate = now.Add(-time.Minute), now.Add(10*time.Second)
+		return list
+	}
 	plain := func(list x509.RevocationList) func(string) x509.RevocationList {
 		return func(string) x509.RevocationList { return list }
 	}
@@ -299,6 +303,7 @@ func TestLists(t *testing.T) {
 		delta   *x509.RevocationList
 		signed  time.Time
 		revoked bool
+		until   time.Time // where it is not the list's own
 		err     string
 	}{
 		{name: "empty", list: plain(entries())},
@@ -326,6 +331,7 @@ func TestLists(t *testing.T) {
 		{name: "scope cut short", list: plain(x509.RevocationList{ExtraExtensions: []pkix.Extension{extension(oidDistributionPoint(), []byte{0x30, 0x10})}}), err: "malformed"},
 		{name: "delta releases", list: withDelta, delta: delta(11, 10, entry(reasonRemove, now))},
 		{name: "delta adds nothing", list: withDelta, delta: delta(11, 9), revoked: true},
+		{name: "delta ends first", list: withDelta, delta: endingSoon(delta(11, 10)), revoked: true, until: now.Add(10 * time.Second)},
 		{name: "delta of an older list", list: withDelta, delta: delta(10, 9), err: "does not follow"},
 		{name: "delta of a newer list", list: withDelta, delta: delta(12, 11), err: "does not follow"},
 		{name: "delta that is a list", list: withDelta, delta: &x509.RevocationList{Number: big.NewInt(11)}, err: "where a delta belongs"},
@@ -352,6 +358,9 @@ func TestLists(t *testing.T) {
 					t.Errorf("error %v, want %q", err, c.err)
 				}
 				return
+			}
+			if !c.until.IsZero() && until.After(c.until) {
+				t.Errorf("until %s, want %s at most", until, c.until)
 			}
 			if err != nil || revoked != c.revoked || until.IsZero() {
 				t.Errorf("revoked %t until %s, error %v; want %t", revoked, until, err, c.revoked)

@@ -55,6 +55,8 @@ func TestTimestamps(t *testing.T) {
 		{name: "valid, not stamped", signer: valid, code: ratify.TimestampInvalid, words: []string{"has no timestamp"}},
 		{name: "valid, not stamped, after expiry", signer: valid, option: after, code: ratify.Verified, end: valid.Chain[0].NotAfter},
 		{name: "valid, stamped, after expiry", signer: valid, stamp: tsa, option: after, code: ratify.Verified, stamped: true},
+		{name: "valid, stamped before its certificate was, after expiry", signer: valid, stamp: lastMonths, option: after, code: ratify.Verified, end: valid.Chain[0].NotAfter},
+		{name: "valid, stamped by a stranger, after expiry", signer: valid, stamp: foreign, option: after, code: ratify.Verified, end: valid.Chain[0].NotAfter},
 		{name: "valid, stamped, no store", signer: valid, stamp: tsa, noStore: true, code: ratify.Verified, end: valid.Chain[0].NotAfter},
 		{name: "expired, stamped in time", signer: expired, stamp: lastMonths, code: ratify.Verified, stamped: true},
 		{name: "expired, stamped in time, after expiry", signer: expired, stamp: lastMonths, option: after, code: ratify.Verified, stamped: true},
