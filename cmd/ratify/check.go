@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/spf13/cobra"
 )
@@ -134,17 +138,43 @@ func newCheckResult(path string, g *generation, err error, now time.Time) *check
 			r.Warnings = append(r.Warnings, warning)
 		}
 	}
-	f := g.file
-	r.Settings = []checkSetting{
-		{"cache.ttl", duration(f.Cache.TTL)}, {"cache.refusalTTL", duration(f.Cache.RefusalTTL)}, {"cache.tagTTL", duration(f.Cache.TagTTL)},
-		{"cache.maxEntries", fmt.Sprint(f.Cache.MaxEntries)}, {"cache.maxBytes", fmt.Sprint(f.Cache.MaxBytes)},
-		{"mutation.reference", string(f.Mutation.Reference)},
-		{"gatekeeperCacheTTL", duration(f.GatekeeperCacheTTL)}, {"concurrency", fmt.Sprint(f.Concurrency)},
+	if r.Settings, err = settingsOf(g.file); err != nil {
+		r.Valid, r.Errors = false, linesOf(err)
 	}
 	return r
 }
 
-func duration[D ~int64](d D) string { return time.Duration(d).String() }
+// settingsOf lists what the configuration says beside its modules and policies, defaults included.
+func settingsOf(file *config.File) ([]checkSetting, error) {
+	rest := *file
+	rest.Stores, rest.Verifiers, rest.Policies = nil, nil, nil
+	data, err := json.Marshal(rest)
+	if err != nil {
+		return nil, fmt.Errorf("encode the settings: %w", err)
+	}
+	var values map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(&values); err != nil {
+		return nil, fmt.Errorf("decode the settings: %w", err)
+	}
+	return flatten("", values), nil
+}
+
+// flatten names nested values by their path: cache.ttl.
+func flatten(prefix string, values map[string]any) []checkSetting {
+	var settings []checkSetting
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch value := values[name].(type) {
+		case nil:
+		case map[string]any:
+			settings = append(settings, flatten(prefix+name+".", value)...)
+		default:
+			settings = append(settings, checkSetting{prefix + name, fmt.Sprint(value)})
+		}
+	}
+	return settings
+}
 
 // linesOf takes a joined error apart, for a list is what it is.
 func linesOf(err error) []string {

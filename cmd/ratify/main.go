@@ -140,7 +140,7 @@ Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage or configuration.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return flagError(command, err) })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(a.serveCommand(), a.verifyCommand(), a.inspectCommand(), a.lsCommand(), a.checkCommand(), a.versionCommand())
 	return root
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,12 +39,12 @@ type (
 func storeTypes() map[string]storeType {
 	return map[string]storeType{
 		"oras": func(p *process, settings config.Settings, set *files.Set) (ratify.Store, error) {
-			return make1(settings, func(c oras.Config) (*oras.Store, error) {
+			return fromSettings(settings, func(c oras.Config) (*oras.Store, error) {
 				return oras.New(c, oras.Deps{Files: set, Pool: p.pool, Observe: p.observeRegistry})
 			})
 		},
 		"ocilayout": func(_ *process, settings config.Settings, _ *files.Set) (ratify.Store, error) {
-			return make1(settings, ocilayout.New)
+			return fromSettings(settings, ocilayout.New)
 		},
 	}
 }
@@ -53,15 +52,15 @@ func storeTypes() map[string]storeType {
 func verifierTypes() map[string]verifierType {
 	return map[string]verifierType{
 		"notation": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
-			return make1(settings, func(c notation.Config) (*notation.Verifier, error) {
+			return fromSettings(settings, func(c notation.Config) (*notation.Verifier, error) {
 				return notation.New(c, notation.Deps{Files: set, Revocation: p.revocation})
 			})
 		},
 	}
 }
 
-// make1 decodes the settings strictly into a module's own configuration and makes the module from it.
-func make1[C, M any](settings config.Settings, construct func(C) (M, error)) (module M, err error) {
+// fromSettings decodes the settings strictly into a module's own configuration and makes the module from it.
+func fromSettings[C, M any](settings config.Settings, construct func(C) (M, error)) (module M, err error) {
 	var c C
 	if err := settings.Decode(&c); err != nil {
 		return module, err // it names its place
@@ -96,68 +95,70 @@ func (p *process) build(path string) (*generation, error) {
 // buildFrom is build for a configuration that has been read.
 func (p *process) buildFrom(data []byte, set *files.Set) (*generation, error) {
 	file, err := config.Parse(data)
-	if file == nil {
-		return &generation{files: set}, errors.Join(err, p.checkSettings(data, set))
+	if err != nil {
+		return &generation{files: set}, errors.Join(err, p.checkRest(data, set))
 	}
-	g, problems := p.assemble(file, set)
-	if err = errors.Join(err, problems); err != nil {
-		g.engine = nil
-	}
-	return g, err
+	return p.assemble(file, set)
 }
 
-// checkSettings tells what is wrong with the settings of each module in a file that does not decode as a whole, so that
-// everything is told at once. What the file's own error has told it does not tell again.
-func (p *process) checkSettings(data []byte, set *files.Set) error {
-	type module struct {
-		Name     string          `json:"name"`
-		Type     string          `json:"type"`
-		Settings json.RawMessage `json:"settings"`
+// checkRest tells what is wrong with the parts of a file that does not decode as a whole, so that one look at the
+// errors is enough. Where even the policies decode, what binds the parts together is checked, too; where they do not,
+// that would only repeat in other words what the file's own error has told.
+func (p *process) checkRest(data []byte, set *files.Set) error {
+	var whole config.File
+	decodes := yaml.UnmarshalStrict(data, &whole) == nil
+	if !decodes {
+		var parts struct {
+			Stores    []config.Module `json:"stores"`
+			Verifiers []config.Module `json:"verifiers"`
+		}
+		if yaml.Unmarshal(data, &parts) != nil {
+			return nil
+		}
+		whole = config.File{Stores: parts.Stores, Verifiers: parts.Verifiers}
 	}
-	var file struct {
-		Stores    []module `json:"stores"`
-		Verifiers []module `json:"verifiers"`
+	for list, modules := range map[string][]config.Module{"stores": whole.Stores, "verifiers": whole.Verifiers} {
+		for i := range modules {
+			modules[i].Settings = config.NewSettings(placeOf(list, i, modules[i]), modules[i].Settings)
+		}
 	}
-	if yaml.Unmarshal(data, &file) != nil {
-		return nil
+	if !decodes {
+		_, err := p.makeModules(&whole, set)
+		return err
 	}
-	var errs []error
-	for i, loose := range file.Stores {
-		m := config.Module{Name: loose.Name, Type: loose.Type}
-		m.Settings = config.NewSettings(placeOf("stores", i, m), loose.Settings)
-		_, err := makeModule(p, storeTypes(), m.Settings.Place(), m, set)
-		errs = append(errs, err)
-	}
-	for i, loose := range file.Verifiers {
-		m := config.Module{Name: loose.Name, Type: loose.Type}
-		m.Settings = config.NewSettings(placeOf("verifiers", i, m), loose.Settings)
-		_, err := makeModule(p, verifierTypes(), m.Settings.Place(), m, set)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	_, err := p.assemble(&whole, set)
+	return err
 }
 
 // assemble makes the engine of a decoded configuration.
 func (p *process) assemble(file *config.File, set *files.Set) (*generation, error) {
-	g := &generation{file: file, files: set, setup: ratify.Setup{Policies: file.Policies, OnPanic: p.onPanic}}
-	var errs []error
-	for i, m := range file.Stores {
-		store, err := makeModule(p, storeTypes(), placeOf("stores", i, m), m, set)
-		errs = append(errs, err)
-		g.setup.Stores = append(g.setup.Stores, ratify.NamedStore{Name: m.Name, Scopes: m.Scopes, Store: store})
-	}
-	for i, m := range file.Verifiers {
-		verifier, err := makeModule(p, verifierTypes(), placeOf("verifiers", i, m), m, set)
-		errs = append(errs, err)
-		g.setup.Verifiers = append(g.setup.Verifiers, ratify.NamedVerifier{Name: m.Name, Type: m.Type, Verifier: verifier})
-	}
+	setup, err := p.makeModules(file, set)
+	g := &generation{file: file, setup: setup, files: set}
 	// Names and scopes are checked even where a module could not be made, so that everything is told at once.
-	engine, err := ratify.NewEngine(g.setup)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	engine, engineErr := ratify.NewEngine(g.setup)
+	if err := errors.Join(err, engineErr); err != nil {
 		return g, err
 	}
 	g.engine = engine
 	return g, nil
+}
+
+// makeModules makes the stores and verifiers of a configuration. Beside an error it returns a setup that has the names
+// and scopes of all, for NewEngine to check.
+func (p *process) makeModules(file *config.File, set *files.Set) (ratify.Setup, error) {
+	setup := ratify.Setup{Policies: file.Policies, OnPanic: p.onPanic}
+	var errs []error
+	for i, m := range file.Stores {
+		store, err := makeModule(p, storeTypes(), placeOf("stores", i, m), m, set)
+		errs = append(errs, err)
+		setup.Stores = append(setup.Stores, ratify.NamedStore{Name: m.Name, Scopes: m.Scopes, Store: store})
+	}
+	for i, m := range file.Verifiers {
+		verifier, err := makeModule(p, verifierTypes(), placeOf("verifiers", i, m), m, set)
+		errs = append(errs, err)
+		setup.Verifiers = append(setup.Verifiers, ratify.NamedVerifier{Name: m.Name, Type: m.Type, Verifier: verifier})
+	}
+	return setup, errors.Join(errs...)
 }
 
 // makeModule finds the type of a module in the table and makes it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -145,10 +146,10 @@ func TestEachTypeCanBeBuilt(t *testing.T) {
 }
 
 func TestPrefixEach(t *testing.T) {
-	if got := prefixEach("", errUnexpected); got != errUnexpected {
+	if got := prefixEach("", errUnexpected); !errors.Is(got, errUnexpected) {
 		t.Errorf("%v", got)
 	}
-	if got := prefixEach("place", fmt.Errorf("one\ntwo\n")).Error(); got != "place: one\nplace: two" {
+	if got := prefixEach("place", errors.Join(errors.New("one"), errors.New("two"))).Error(); got != "place: one\nplace: two" {
 		t.Errorf("%q", got)
 	}
 }

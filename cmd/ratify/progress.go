@@ -97,7 +97,7 @@ func (p *progress) draw() {
 
 func (p *progress) erase() {
 	if p.shown {
-		io.WriteString(p.w, eraseLine)
+		fmt.Fprint(p.w, eraseLine)
 		p.shown = false
 	}
 }

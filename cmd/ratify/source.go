@@ -47,7 +47,7 @@ func (s *source) addFlags(command *cobra.Command, withTrust bool) {
 	flags.StringSliceVar(&s.redirectHosts, "redirect-host", nil, "`host` beside the registry's own that it may send readers to (a blob store); *.domain is allowed")
 	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long one image may take")
 	if withTrust {
-		flags.StringSliceVar(&s.certs, "notation-cert", nil, "trust Notary Project signatures that chain to a certificate in `file` (PEM or DER); may be repeated")
+		flags.StringArrayVar(&s.certs, "notation-cert", nil, "trust Notary Project signatures that chain to a certificate in `file` (PEM or DER); may be repeated")
 		mustComplete(command.MarkFlagFilename("notation-cert", "pem", "crt", "cer", "der"))
 	}
 	mustComplete(command.MarkFlagFilename("config", "yaml", "yml", "json"))

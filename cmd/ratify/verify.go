@@ -31,8 +31,8 @@ the given ones, whoever it names, under the trust policy level strict.
 With --output json or yaml the result is the report that the server would give,
 or a list of them for several images.
 
-Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage or configuration; of
-several images the highest.`,
+Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage (an image that is no
+reference, too) or configuration; of several images the highest.`,
 		Example: `  # Is it signed by the holder of this certificate, or of one that it issued?
   ratify verify --notation-cert signer.crt registry.example/app:v1
 
@@ -68,16 +68,13 @@ func imageArguments(least, most int) cobra.PositionalArgs {
 		case len(args) < least:
 			return usage("for example: "+command.CommandPath()+" registry.example/app:v1", "%s needs an image", command.CommandPath())
 		case len(args) > most:
-			return usage("", "%s takes at most %d images, got %d", command.CommandPath(), most, len(args))
+			return usage("", "%s takes at most %s, got %d", command.CommandPath(), plural(most, "image"), len(args))
 		}
 		return nil
 	}
 }
 
 func (a *app) verify(ctx context.Context, from *source, output format, images []string) error {
-	if err := from.check(); err != nil {
-		return err
-	}
 	if from.configPath() == "" && from.certs == nil {
 		return usage("give --config FILE, or --notation-cert FILE with the signer's certificate", "nothing says whom to trust")
 	}

@@ -28,6 +28,9 @@ func readVersion() versionInfo {
 	if !ok {
 		return v
 	}
+	if v.Version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version // go install …@version
+	}
 	for _, setting := range info.Settings {
 		switch setting.Key {
 		case "vcs.revision":
