@@ -36,7 +36,7 @@ type entry struct {
 // of r are returned as they are (errors.Is); io.ErrUnexpectedEOF says that the text ends early.
 func ReadIndex(r io.Reader, limit int) (Index, error) {
 	var index Index
-	dec := json.NewDecoder(r)
+	dec := json.NewDecoder(fullReader{r})
 	if err := expect(dec, '{'); err != nil {
 		return index, err
 	}
@@ -78,6 +78,18 @@ func ReadIndex(r io.Reader, limit int) (Index, error) {
 	default:
 		return index, err
 	}
+}
+
+// fullReader fills what it is given as long as there is more. json.Decoder looks at white space from its beginning again
+// after each read, so that a sender of single blanks would make it take time by the square of their number.
+type fullReader struct{ io.Reader }
+
+func (r fullReader) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(r.Reader, p)
+	if n > 0 && err == io.ErrUnexpectedEOF {
+		err = nil // the end comes with the next read
+	}
+	return n, err
 }
 
 func (index *Index) readManifests(dec *json.Decoder, limit int) error {

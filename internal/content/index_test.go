@@ -89,6 +89,24 @@ func TestReadIndexOfAMillionDescriptorsIsCheap(t *testing.T) {
 	}
 }
 
+// The decoder must get full buffers, however slowly the bytes come: see fullReader.
+func TestFullReader(t *testing.T) {
+	r := fullReader{iotest.OneByteReader(strings.NewReader("0123456789"))}
+	for _, want := range []string{"0123", "4567", "89"} {
+		p := make([]byte, 4)
+		n, err := r.Read(p)
+		if string(p[:n]) != want || err != nil {
+			t.Errorf("read %q and %v, want %q", p[:n], err, want)
+		}
+	}
+	if n, err := r.Read(make([]byte, 4)); n != 0 || err != io.EOF {
+		t.Errorf("read %d bytes and %v at the end", n, err)
+	}
+	if n, err := (fullReader{io.MultiReader(strings.NewReader("01"), iotest.ErrReader(io.ErrClosedPipe))}).Read(make([]byte, 4)); n != 2 || err != io.ErrClosedPipe {
+		t.Errorf("read %d bytes and %v, want 2 and the reader's error", n, err)
+	}
+}
+
 func FuzzIndex(f *testing.F) {
 	f.Add(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"`+digestA+`","size":1}]}`, 3)
 	f.Add(`{"manifests":[{},{}],"manifests":[]}`, 1)
