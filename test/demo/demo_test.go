@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -59,7 +61,8 @@ func start(t *testing.T, environment ...string) (command *exec.Cmd, stdout io.Re
 	tmp = t.TempDir()
 	command = exec.CommandContext(ctx, program)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.Env = append(os.Environ(), append(environment, childVariable+"=demo", "TMPDIR="+tmp, "KEEP="+keepOf(environment), "GOFLAGS="+buildFlags())...)
+	environment = append(environment, childVariable+"=demo", "TMPDIR="+tmp, "KEEP="+keepOf(environment))
+	command.Env = slices.Concat(os.Environ(), environment, coverage())
 	stderr = &bytes.Buffer{}
 	command.Stderr = stderr
 	pipe, err := command.StdoutPipe()
@@ -72,13 +75,16 @@ func start(t *testing.T, environment ...string) (command *exec.Cmd, stdout io.Re
 	return command, pipe, stderr, tmp
 }
 
-// buildFlags lets what the provider does here count where coverage is counted.
-func buildFlags() string {
-	flags := os.Getenv("GOFLAGS")
-	if os.Getenv("GOCOVERDIR") != "" {
-		flags += " -cover -covermode=atomic -coverpkg=./..."
+// coverage lets what the provider does here count where this test's own coverage is counted. The directory is that of
+// the flag: go test -cover sets GOCOVERDIR to one of its own.
+func coverage() []string {
+	if testing.CoverMode() == "" {
+		return nil
 	}
-	return flags
+	return []string{
+		"GOFLAGS=" + os.Getenv("GOFLAGS") + " -cover -coverpkg=./... -covermode=" + testing.CoverMode(),
+		"GOCOVERDIR=" + flag.Lookup("test.gocoverdir").Value.String(),
+	}
 }
 
 // keepOf keeps a KEEP of the shell that runs the tests out of them.
@@ -206,11 +212,9 @@ func TestKeep(t *testing.T) {
 	for i, c := range commands {
 		t.Run(c[1], func(t *testing.T) {
 			got, err := exec.CommandContext(t.Context(), "sh", "-c", c[2]).CombinedOutput()
-			code := 0
-			if err != nil {
-				if code = exitCode(err); code < 0 {
-					t.Fatalf("%s: %v", c[2], err)
-				}
+			code := exitCode(err)
+			if code < 0 {
+				t.Fatalf("%s: %v", c[2], err)
 			}
 			e := expected[min(i, len(expected)-1)]
 			if code != e.code {
@@ -235,8 +239,13 @@ func TestKeep(t *testing.T) {
 	leavesNothing(t, tmp, output.String())
 }
 
+// exitCode is that of a process, -1 where there was none.
 func exitCode(err error) int {
-	if ended, ok := err.(*exec.ExitError); ok {
+	if err == nil {
+		return 0
+	}
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
 		return ended.ExitCode()
 	}
 	return -1
