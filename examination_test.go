@@ -895,6 +895,29 @@ func TestNotAfterIsThatOfWhatWasProven(t *testing.T) {
 	})
 }
 
+// TestTheLongestLivedOfAVerifiersPieces: if two of its pieces pass, the verifier holds as long as one of them does.
+func TestTheLongestLivedOfAVerifiersPieces(t *testing.T) {
+	for _, hours := range [][]int{{2, 6}, {6, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			evidence := pieces("sig", 2)
+			var started sync.WaitGroup
+			started.Add(2)
+			w := newWorld(evidence, &fakeVerifier{kind: "sig", verify: func(_ context.Context, _, e ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+				started.Done()
+				started.Wait()
+				at := slices.IndexFunc(evidence, func(d ocispec.Descriptor) bool { return d.Digest == e.Digest })
+				time.Sleep(time.Duration(at) * time.Second) // the first is settled first
+				end := now.Add(time.Duration(hours[at]) * time.Hour)
+				return ratify.Result{Passed: true, NotAfter: end, FreshUntil: end}, nil
+			}})
+			r, _ := w.verify(t)
+			if want := now.Add(6 * time.Hour); r.NotAfter != want.Unix() || !r.FreshUntil.Equal(want) {
+				t.Errorf("ends in %v hours: notAfter %d, fresh until %s, want %s", hours, r.NotAfter, r.FreshUntil, want)
+			}
+		})
+	}
+}
+
 func TestNotAfterHasWholeSecondsRoundedDown(t *testing.T) {
 	w := newWorld(pieces("sig", 1), &fakeVerifier{kind: "sig", verify: look(ratify.Result{Passed: true, NotAfter: now.Add(90*time.Second + 999*time.Millisecond)}, nil)})
 	if r, _ := w.verify(t); r.NotAfter != now.Add(90*time.Second).Unix() {
