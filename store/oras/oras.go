@@ -3,8 +3,8 @@
 // Everything a registry says is taken for what a stranger says: which hosts a request may go to is decided here and not
 // by an answer (session.allow), every body is bounded and hashed (repository.go), and no header is evidence.
 // Authentication, the part of the protocol with the most dialects, is oras-go's auth.Client. Manifests, blobs and
-// referrers are read by requests of our own: oras-go's Repository decodes a page of referrers whole, at a hundred times
-// its size, and reads a manifest without a digest header before a bound of ours could apply.
+// referrers are read by requests of our own: oras-go's Repository decodes a page of referrers whole, which takes two hundred
+// times its size if a stranger wants it to, and reads a manifest without a digest header before a bound of ours applies.
 // Begin at New and Store.Open.
 package oras
 

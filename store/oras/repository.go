@@ -50,29 +50,30 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 		wanted = digest.Digest(reference)
 		algorithm = wanted.Algorithm()
 	}
-	var data []byte
-	var claimed string
-	err := r.session.get(ctx, r.url("manifests", reference), manifestTypes(), func(resp *http.Response) (err error) {
-		claimed = mediaTypeOf(resp)
-		data, err = r.readAll(ctx, resp, ratify.MaxManifestBytes)
-		return err
+	var desc ocispec.Descriptor
+	err := r.session.get(ctx, r.url("manifests", reference), manifestTypes(), func(resp *http.Response) error {
+		return r.read(ctx, resp, ratify.MaxManifestBytes, func(data []byte) (err error) {
+			if wanted != "" && algorithm.FromBytes(data) != wanted {
+				return r.mismatch("the digest that was asked for")
+			}
+			if !json.Valid(data) {
+				// No registry stores such a manifest: this is a proxy's page or a server's mishap, and may be gone the next time.
+				return r.mismatch("a manifest: it is not JSON")
+			}
+			desc, err = ratify.DescribeManifest(data, algorithm, mediaTypeOf(resp))
+			return err
+		})
 	})
 	switch {
 	case isStatus(err, http.StatusNotFound):
-		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+":"+reference), Err: err}
+		err = &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+":"+reference), Err: err}
 	case errors.Is(err, errTooLarge{}):
-		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
-	case err != nil:
+		err = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
+	}
+	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	if wanted != "" && algorithm.FromBytes(data) != wanted {
-		return ocispec.Descriptor{}, r.mismatch("the digest that was asked for")
-	}
-	if !json.Valid(data) {
-		// No registry stores such a manifest: this is a proxy's page or a server's mishap, and may be gone the next time.
-		return ocispec.Descriptor{}, r.mismatch("a manifest: it is not JSON")
-	}
-	return ratify.DescribeManifest(data, algorithm, claimed)
+	return desc, nil
 }
 
 // Fetch reads a manifest or blob and checks it against its descriptor.
@@ -85,40 +86,57 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 		kind, accept = "manifests", desc.MediaType
 	}
 	var data []byte
-	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) (err error) {
+	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) error {
 		if resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
 			return r.mismatch("of the size that was asked for")
 		}
-		data, err = r.readAll(ctx, resp, desc.Size)
-		return err
+		return r.read(ctx, resp, desc.Size, func(body []byte) error {
+			data = body
+			return r.check(desc, body)
+		})
 	})
 	switch {
 	case isStatus(err, http.StatusNotFound):
-		return nil, &ratify.Error{Code: ratify.RegistryInvalid, Message: r.session.quotedName() + " does not have " + desc.Digest.String() + ", which it refers to", Err: err}
-	case errors.Is(err, errTooLarge{}) || err == nil && int64(len(data)) != desc.Size:
-		return nil, r.mismatch("of the size that was asked for")
-	case err != nil:
+		err = &ratify.Error{Code: ratify.RegistryInvalid, Message: r.session.quotedName() + " does not have " + desc.Digest.String() + ", which it refers to", Err: err}
+	case errors.Is(err, errTooLarge{}):
+		err = r.mismatch("of the size that was asked for")
+	}
+	if err != nil {
 		return nil, err
-	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
-		return nil, r.mismatch("the digest that was asked for")
-	case kind == "manifests" && !content.HasMediaType(data, desc.MediaType):
-		return nil, r.mismatch("of the media type that was asked for")
 	}
 	return data, nil
+}
+
+// check compares content with its descriptor.
+func (r *repository) check(desc ocispec.Descriptor, data []byte) error {
+	switch {
+	case int64(len(data)) != desc.Size:
+		return r.mismatch("of the size that was asked for")
+	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
+		return r.mismatch("the digest that was asked for")
+	case ratify.IsManifest(desc.MediaType) && !content.HasMediaType(data, desc.MediaType):
+		return r.mismatch("of the media type that was asked for")
+	}
+	return nil
 }
 
 func (r *repository) mismatch(what string) *ratify.Error {
 	return &ratify.Error{Code: ratify.RegistryInvalid, Message: "what " + r.session.quotedName() + " answered is not " + what}
 }
 
-// readAll reads a body of at most limit bytes; a longer one is errTooLarge.
-func (r *repository) readAll(ctx context.Context, resp *http.Response, limit int64) ([]byte, error) {
+// read reads a body of at most limit bytes and hands it to use, until whose end it counts as in flight; a longer one is
+// errTooLarge.
+func (r *repository) read(ctx context.Context, resp *http.Response, limit int64, use func([]byte) error) error {
 	if resp.ContentLength > limit {
-		return nil, errTooLarge{}
+		return errTooLarge{}
 	}
 	body := r.session.pool.bound(ctx, resp.Body, limit)
 	defer body.release()
-	return io.ReadAll(body)
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	return use(data)
 }
 
 // url builds the address of something in the repository. What is put in has been checked: it holds no separator.

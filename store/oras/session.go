@@ -112,7 +112,7 @@ func (s *session) get(ctx context.Context, url, accept string, consume func(*htt
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		io.Copy(io.Discard, resp.Body) // bounded in RoundTrip; an error here changes nothing
+		_, _ = io.Copy(io.Discard, resp.Body) // bounded in RoundTrip; an error here changes nothing
 		return s.failure(ctx, &statusError{status: resp.StatusCode})
 	}
 	err = consume(resp)
