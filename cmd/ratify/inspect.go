@@ -104,7 +104,11 @@ func (a *app) concludeInspection(result *inspection, incomplete *ratify.Error) e
 	code := exitVerified
 	for _, s := range result.Signatures {
 		if s.Error != nil {
-			fmt.Fprintf(a.err, "warning: signature %s is broken: %s\n", s.Digest, s.Error.Message)
+			what := "is broken"
+			if exitCodeFor(s.Error.Code) == exitUnknown {
+				what = "could not be read"
+			}
+			fmt.Fprintf(a.err, "warning: signature %s %s: %s\n", plain(string(s.Digest)), what, s.Error.Message)
 			code = max(code, exitCodeFor(s.Error.Code), exitRefused)
 		}
 	}
@@ -178,7 +182,7 @@ func (i *inspector) inspectEach(ctx context.Context, signatures []ocispec.Descri
 // inspectOne returns nil for what turns out to be no signature.
 func (i *inspector) inspectOne(ctx context.Context, evidence ocispec.Descriptor) *inspectedSignature {
 	result := &inspectedSignature{Digest: evidence.Digest}
-	ratify.Progress(ctx, "reading signature "+evidence.Digest.String())
+	ratify.Progress(ctx, "reading signature "+plain(string(evidence.Digest)))
 	signature, err := readSignature(ctx, i.repo, i.desc, evidence)
 	if _, sure := couldBeSignature(evidence); !sure && notSignature(err) {
 		return nil

@@ -118,8 +118,8 @@ func TestInspectExitCodes(t *testing.T) {
 	}{
 		"good":    {nil, "", 0},
 		"refused": {&ratify.Error{Code: ratify.EvidenceInvalid}, "is broken: the evidence is malformed", 1},
-		"outage":  {&ratify.Error{Code: ratify.RateLimited}, "is broken: the registry limits the rate of requests", 2},
-		"a note":  {&ratify.Error{Code: ratify.NotExamined}, "is broken: ", 2},
+		"outage":  {&ratify.Error{Code: ratify.RateLimited}, "could not be read: the registry limits the rate of requests", 2},
+		"a note":  {&ratify.Error{Code: ratify.NotExamined}, "could not be read: ", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory(testImage)

@@ -154,11 +154,26 @@ func usage(hint, format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...), hint: hint}
 }
 
+// knownElsewhere are flags that users of notation know, and what says the same here.
+func knownElsewhere(flag string) string {
+	switch flag {
+	case "insecure-registry":
+		return "did you mean --plain-http?"
+	case "username", "password":
+		return "log in with docker login, or name a file with --docker-config"
+	default:
+		return ""
+	}
+}
+
 // flagError adds to the message of an unknown flag the one that was probably meant.
 func flagError(command *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return usage("", "%s", err)
+	}
+	if hint := knownElsewhere(unknown.GetSpecifiedName()); hint != "" {
+		return usage(hint, "%s", err)
 	}
 	var known []string
 	command.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
