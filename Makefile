@@ -27,6 +27,7 @@ test: ## run all tests but those on a real cluster, with the race detector; prin
 	@rm -rf $(COVER) && mkdir -p $(COVER)/main $(COVER)/test
 	$(SUM) -- -race -cover -coverpkg=$(MEASURED) ./... -args -test.gocoverdir=$(COVER)/main
 	cd test && GOCOVERDIR=$(COVER)/test $(SUM) -- -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
+	cd test && $(SUM) -- -modfile=gatekeeper317.mod -tags=gatekeeper317 ./library
 	cd tools/image && $(SUM) -- -race ./...
 	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED)
 
@@ -51,4 +52,4 @@ chart: ## lint and test the Helm chart
 	cd test && $(SUM) -- -count=1 ./chart/...
 
 image: ## write the container image as an OCI layout into dist/image
-	cd tools/image && go run . -version $(VERSION) -o $(IMAGE)
+	cd tools/image && go run . -version $(VERSION) -revision $$(git rev-parse HEAD) -o $(IMAGE)
