@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -23,12 +24,16 @@ type versionInfo struct {
 
 // readVersion is what the linker and the Go tool have written into the program.
 func readVersion() versionInfo {
-	v := versionInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return v
+		info = &debug.BuildInfo{}
 	}
-	if v.Version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+	return describeBuild(version, info)
+}
+
+func describeBuild(linked string, info *debug.BuildInfo) versionInfo {
+	v := versionInfo{Version: linked, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if linked == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		v.Version = info.Main.Version // go install …@version
 	}
 	for _, setting := range info.Settings {
@@ -57,16 +62,24 @@ func (a *app) versionCommand() *cobra.Command {
 			if output != formatText {
 				return output.print(a.out, v)
 			}
-			fmt.Fprintf(a.out, "ratify %s (%s)\n", v.Version, v.Platform)
-			if v.Commit != "" {
-				fmt.Fprintf(a.out, "commit %s of %s, modified: %t\n", v.Commit, v.Time, v.Modified)
-			}
-			fmt.Fprintf(a.out, "built with %s\n", v.Go)
+			v.print(a.out)
 			return nil
 		},
 	}
 	addOutputFlag(command, &output)
 	return command
+}
+
+func (v *versionInfo) print(w io.Writer) {
+	fmt.Fprintf(w, "ratify %s (%s)\n", v.Version, v.Platform)
+	if v.Commit != "" {
+		changed := ""
+		if v.Modified {
+			changed = ", changed since"
+		}
+		fmt.Fprintf(w, "commit %s of %s%s\n", v.Commit, v.Time, changed)
+	}
+	fmt.Fprintf(w, "built with %s\n", v.Go)
 }
 
 func noArguments(command *cobra.Command, args []string) error {
