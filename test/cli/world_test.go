@@ -33,6 +33,7 @@ type world struct {
 	vars  []string
 	// asked gets a value when somebody asks $WAITING_HOST.
 	asked chan struct{}
+	alone *notationtest.Signer
 }
 
 // The user and the password that $AUTH_HOST wants.
@@ -121,6 +122,7 @@ func (w *world) repository(name string) *remote.Repository {
 //	attached  a signature, an SBOM that is signed, too, and a referrer whose artifact type would clear a terminal
 //	annotated an SBOM and no signature
 //	detailed  a COSE signature with everything that a signature can say: metadata, expiry, timestamp
+//	alone     signed by a certificate that nobody has issued
 //	broken    a good signature, and one whose envelope is rubbish
 func (w *world) pushMore() {
 	w.t.Helper()
@@ -137,6 +139,10 @@ func (w *world) pushMore() {
 	w.setImage("annotated", annotated)
 	w.attach(annotated, "application/spdx+json", []byte(`{}`))
 	w.set("DIGEST_ODD", w.attach(image, "odd/\x1b[2J", []byte("odd")).Digest.String())
+
+	image, err = w.plain.Push(ctx, "alone", fixture.Signature{By: w.alone})
+	w.must(err)
+	w.setImage("alone", image)
 
 	tsa, err := notationtest.NewTimestampAuthority(notationtest.TimestampOptions{})
 	w.must(err)
@@ -179,29 +185,32 @@ func (w *world) attach(image fixture.Image, artifactType string, content []byte)
 }
 
 // writeCertificates writes trust anchors that are worth a word: $ENDS_SOON in ten days, $ENDED an hour ago, $LEAF is a
-// signer's certificate that is no CA and was issued by another, $NO_SIGNER may serve TLS and not sign.
+// signer's certificate that is no CA and was issued by another, $NO_SIGNER is self-signed and may serve TLS, not sign;
+// $ALONE_CERT is self-signed and may sign.
 func (w *world) writeCertificates() {
 	w.t.Helper()
 	const day = 24 * time.Hour
 	now := time.Now()
-	write := func(variable string, data []byte, err error) {
-		w.must(err)
+	write := func(variable string, data []byte) {
 		path := filepath.Join(w.plain.Dir, strings.ToLower(variable)+".crt")
 		w.must(os.WriteFile(path, data, 0o644))
 		w.set(variable, path)
 	}
 	soon, err := notationtest.NewAuthority(notationtest.AuthorityOptions{Name: "Soon Root", NotAfter: now.Add(10*day + time.Hour)})
 	w.must(err)
-	write("ENDS_SOON", soon.PEM(), nil)
+	write("ENDS_SOON", soon.PEM())
 	ended, err := notationtest.NewAuthority(notationtest.AuthorityOptions{Name: "Ended Root", NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)})
 	w.must(err)
-	write("ENDED", ended.PEM(), nil)
+	write("ENDED", ended.PEM())
 	leaf, err := soon.Issue(notationtest.LeafOptions{CommonName: "leaf.example"})
 	w.must(err)
-	write("LEAF", notationtest.PEM(leaf.Chain[0]), nil)
-	server, err := soon.Issue(notationtest.LeafOptions{CommonName: "server.example", Usage: notationtest.ServerAuth})
+	write("LEAF", notationtest.PEM(leaf.Chain[0]))
+	server, err := notationtest.NewSelfSigned(notationtest.LeafOptions{CommonName: "server.example", Usage: notationtest.ServerAuth})
 	w.must(err)
-	write("NO_SIGNER", notationtest.PEM(server.Chain[0]), nil)
+	write("NO_SIGNER", notationtest.PEM(server.Chain...))
+	w.alone, err = notationtest.NewSelfSigned(notationtest.LeafOptions{CommonName: "alone.example"})
+	w.must(err)
+	write("ALONE_CERT", notationtest.PEM(w.alone.Chain...))
 }
 
 // describeSigner sets what ratify inspect shows of the signer's certificates.
