@@ -262,6 +262,10 @@ func TestMaliciousRegistry(t *testing.T) {
 			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
 				return answer(200, "", zipped(1<<20), "Content-Encoding", "gzip")
 			}},
+		{name: "the right bytes under a name of compression", do: fetchBlob, want: ratify.RegistryInvalid, requests: 1,
+			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
+				return answer(200, "", newFixture().layer.Data, "Content-Encoding", "br")
+			}},
 		{name: "gzip bomb in place of a list", do: listReferrers, want: ratify.RegistryInvalid, requests: 1,
 			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
 				return answer(200, index, zipped(1<<20), "Content-Encoding", "gzip")
