@@ -387,6 +387,22 @@ func TestListsOfCertificate(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.err)
 		}
 	}
+	t.Run("list of another issuer at the same address", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(i.list(t, x509.RevocationList{})) }))
+		defer server.Close()
+		other := newIssuer(t) // of the same name
+		r := NewRevocation(RevocationOptions{})
+		defer r.Close()
+		template := x509.Certificate{CRLDistributionPoints: []string{server.URL}}
+		mine, _ := i.leaf(t, &template)
+		if _, _, err := r.askCRLs(t.Context(), mine, i.cert, time.Time{}, true); err != nil {
+			t.Fatal(err)
+		}
+		theirs, _ := other.leaf(t, &template)
+		if _, _, err := r.askCRLs(t.Context(), theirs, other.cert, time.Time{}, true); err == nil {
+			t.Error("a list that was checked for one issuer answers for another")
+		}
+	})
 	t.Run("delta that the list does not know", func(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(i.list(t, x509.RevocationList{})) }))
 		defer server.Close()

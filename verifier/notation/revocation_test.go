@@ -292,3 +292,18 @@ func TestFreshUntil(t *testing.T) {
 		}
 	})
 }
+
+// TestAnswersAreOfOneCertificate has two signers of one authority, and so of one responder, one of which is revoked.
+func TestAnswersAreOfOneCertificate(t *testing.T) {
+	for _, source := range []string{"ocsp", "crl"} {
+		t.Run(source, func(t *testing.T) {
+			r := newRevocable(t, source == "ocsp", source == "crl")
+			other := issue(t, r.authority, notationtest.LeafOptions{CommonName: "Other"})
+			r.responder.Revoke(other.Chain[0])
+			v := r.settings().verifier(t)
+			expect(t, verify(t, v, r.envelope, notationtest.JWS), ratify.Verified)
+			expect(t, verify(t, v, sign(t, other, notationtest.SignOptions{}), notationtest.JWS), ratify.CertificateRevoked)
+			expect(t, verify(t, v, r.envelope, notationtest.JWS), ratify.Verified)
+		})
+	}
+}
