@@ -21,7 +21,7 @@ func benchFace(b *testing.B) (*Provider, *generation) {
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel)
 	p := New(Options{VerifyTimeout: time.Minute, MutateTimeout: time.Minute, Log: zap.New(core), Metrics: NewMetrics()})
 	p.Install(newWorld().engine(b), settings(b, ""))
-	return p, p.current.Load().generation
+	return p, p.current.Load()
 }
 
 // BenchmarkHit is a request for a known image, from its bytes to the answer's, the log record included.

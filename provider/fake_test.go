@@ -80,7 +80,11 @@ func (r *worldRepository) Resolve(ctx context.Context, reference string) (ocispe
 			d = digest.FromString(r.name + ":" + reference)
 		}
 	}
-	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d, Size: 1}, nil
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d, Size: 1}
+	if r.what() == "long-type" {
+		desc.ArtifactType = strings.Repeat("x", 4<<20)
+	}
+	return desc, nil
 }
 
 func (r *worldRepository) Referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
@@ -91,6 +95,11 @@ func (r *worldRepository) Referrers(context.Context, ocispec.Descriptor) ([]ocis
 }
 
 func (r *worldRepository) Fetch(context.Context, ocispec.Descriptor) ([]byte, error) { return nil, nil }
+
+// panicky panics when a report is made of it.
+type panicky struct{}
+
+func (panicky) MarshalJSON() ([]byte, error) { panic("an extension that panics") }
 
 type worldVerifier struct{ *world }
 
@@ -110,6 +119,8 @@ func (v worldVerifier) Verify(ctx context.Context, _, _ ocispec.Descriptor, repo
 		return ratify.Result{Code: ratify.UntrustedSigner, Extensions: map[string]any{"signer": "CN=stranger"}}, nil
 	case "verifier-panics":
 		panic("a verifier that panics")
+	case "cannot-be-encoded":
+		return ratify.Result{Passed: true, Extensions: map[string]any{"bad": panicky{}}}, nil
 	case "large":
 		return ratify.Result{Passed: true, Extensions: map[string]any{"noise": strings.Repeat("x", 2*maxReportBytes)}}, nil
 	}
@@ -123,7 +134,7 @@ func (w *world) engine(t testing.TB) *ratify.Engine {
 	e, err := ratify.NewEngine(ratify.Setup{
 		Stores:    []ratify.NamedStore{{Name: "world", Scopes: []string{"*"}, Store: w}},
 		Verifiers: []ratify.NamedVerifier{{Name: "fake", Type: "fake", Verifier: worldVerifier{w}}},
-		Policies:  []ratify.Policy{{Name: "default", Scopes: []string{"reg.example/*"}, Verifiers: []string{"fake"}}},
+		Policies:  []ratify.Policy{{Name: "default", Scopes: []string{"reg.example/*", "*.stuck.example/*"}, Verifiers: []string{"fake"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +169,7 @@ func newFace(t testing.TB, text string) *face {
 	f.provider.Install(f.engine(t), settings(t, text))
 	server := httptest.NewServer(f.provider.Handler())
 	t.Cleanup(server.Close)
+	t.Cleanup(func() { f.provider.current.Load().cancel() }) // what hangs would go on for a minute
 	f.url = server.URL
 	return f
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/cache"
+	"go.uber.org/zap"
 )
 
 const (
@@ -19,6 +21,8 @@ const (
 	workTime = 60 * time.Second
 	// maxFlights bounds the work accepted, under way or waiting: 16 full batches. What is beyond is answered OVERLOADED.
 	maxFlights = 1024
+	// staleAfter is how long an answer may still be of the generation before: then it is asked again of the new one.
+	staleAfter = time.Second
 )
 
 // A generation is one configuration with all that was decided under it: engine, verdicts, work under way. A new
@@ -27,9 +31,15 @@ type generation struct {
 	engine   *ratify.Engine
 	settings *config.File
 	metrics  *Metrics
-	slots    chan struct{} // one for each engine call under way
+	log      *zap.Logger
+	slots    *shares // one for each engine call under way
+	queue    *shares // one for each flight
 	verdicts *cache.Cache[*verdict]
 	tags     *cache.Cache[ocispec.Descriptor]
+
+	work    context.Context // of all flights; it ends when nobody can want their answers any more
+	cancel  context.CancelFunc
+	retired atomic.Pointer[time.Time] // when another generation came into force
 
 	mu      sync.Mutex
 	flights map[string]*flight
@@ -39,33 +49,54 @@ type generation struct {
 type flight struct {
 	done    chan struct{}
 	step    atomic.Pointer[string]
+	inner   atomic.Pointer[flight] // what this one waits for itself
 	verdict *verdict
+	cached  bool
 	desc    ocispec.Descriptor
 	err     error
 }
 
-func newGeneration(engine *ratify.Engine, settings *config.File, metrics *Metrics) *generation {
+func newGeneration(engine *ratify.Engine, settings *config.File, options Options) *generation {
 	c := settings.Cache
-	return &generation{
-		engine: engine, settings: settings, metrics: metrics,
-		slots:    make(chan struct{}, settings.Concurrency),
+	g := &generation{
+		engine: engine, settings: settings, metrics: options.Metrics, log: options.Log,
+		slots:    newShares(settings.Concurrency),
+		queue:    newShares(maxFlights),
 		verdicts: cache.New(c.MaxEntries, int64(c.MaxBytes), (*verdict).size),
-		tags:     cache.New(c.MaxEntries, int64(c.MaxBytes)/8, func(d ocispec.Descriptor) int64 { return 256 + int64(len(d.Digest)) }),
-		flights:  map[string]*flight{},
+		tags: cache.New(c.MaxEntries, int64(c.MaxBytes)/8, func(d ocispec.Descriptor) int64 {
+			return 256 + int64(len(d.Digest)+len(d.MediaType))
+		}),
+		flights: map[string]*flight{},
 	}
+	g.work, g.cancel = context.WithCancel(context.Background())
+	return g
+}
+
+// retire is told when another generation has come into force. Soon nobody can be answered by this one any more: then its
+// work ends, or each of many configurations in a row would keep its own for a minute.
+func (g *generation) retire() {
+	now := time.Now()
+	g.retired.Store(&now)
+	time.AfterFunc(staleAfter, g.cancel)
+}
+
+// stale tells whether another generation has been in force for so long that no answer may be of this one.
+func (g *generation) stale() bool {
+	at := g.retired.Load()
+	return at != nil && time.Since(*at) >= staleAfter
 }
 
 // verify gives the verdict about the subject, and whether it was known before. An error is an *Error that says why it
 // could not be told.
 func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, cached bool, err error) {
 	if s.Digest != "" {
-		return g.verifyDigest(ctx, s.At(s.Digest), nil)
+		return g.verifyDigest(ctx, s.At(s.Digest), nil, nil)
 	}
-	if desc, ok := g.tags.Get(tagKey(s)); ok {
-		return g.verifyDigest(ctx, s.At(desc.Digest), &desc)
+	if desc, ok := g.tag(s); ok {
+		return g.verifyDigest(ctx, s.At(desc.Digest), &desc, nil)
 	}
 	// One flight for both steps, so that the second one follows when nobody waits any more.
-	f, err := g.join("verify "+tagKey(s), func(ctx context.Context, f *flight) {
+	f, err := g.join("verify "+tagKey(s), s, func(ctx context.Context, f *flight) {
 		if report, ok := g.engine.Preliminary(s); ok {
 			f.verdict, f.err = newVerdict(report)
 			return
@@ -75,7 +106,7 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 			f.verdict, f.err = g.refusal(s, err)
 			return
 		}
-		f.verdict, _, f.err = g.verifyDigest(ctx, s.At(desc.Digest), &desc)
+		f.verdict, f.cached, f.err = g.verifyDigest(ctx, s.At(desc.Digest), &desc, f)
 	})
 	if err != nil {
 		return nil, false, err
@@ -83,19 +114,23 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 	if err := f.wait(ctx); err != nil {
 		return nil, false, err
 	}
-	return f.verdict, false, f.err
+	return f.verdict, f.cached, f.err
 }
 
-// verifyDigest is verify for a subject with a digest alone; known is its description, where there is one.
-func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor) (v *verdict, cached bool, err error) {
+// verifyDigest is verify for a subject with a digest alone; known is its description, where there is one, and outer the
+// flight that asks, if one does.
+func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor, outer *flight) (v *verdict, cached bool, err error) {
 	if v, ok := g.known(s); ok {
 		g.metrics.cacheLookups.WithLabelValues("verdict", "hit").Inc()
 		return v, true, nil
 	}
 	g.metrics.cacheLookups.WithLabelValues("verdict", "miss").Inc()
-	f, err := g.join("verify "+verdictKey(s), func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, known) })
+	f, err := g.join("verify "+verdictKey(s), s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, known) })
 	if err != nil {
 		return nil, false, err
+	}
+	if outer != nil {
+		outer.inner.Store(f)
 	}
 	if err := f.wait(ctx); err != nil {
 		return nil, false, err
@@ -119,7 +154,7 @@ func (g *generation) decide(ctx context.Context, s ratify.Subject, known *ocispe
 	if v, ok := g.known(s); ok {
 		return v, nil
 	}
-	release, err := g.slot(ctx)
+	release, err := g.slots.acquire(ctx, shareOf(s))
 	if err != nil {
 		return nil, err
 	}
@@ -149,12 +184,10 @@ func (g *generation) ask(ctx context.Context, s ratify.Subject, known *ocispec.D
 
 // resolve gives the digest of a tag.
 func (g *generation) resolve(ctx context.Context, s ratify.Subject) (ocispec.Descriptor, error) {
-	if desc, ok := g.tags.Get(tagKey(s)); ok {
-		g.metrics.cacheLookups.WithLabelValues("tag", "hit").Inc()
+	if desc, ok := g.tag(s); ok {
 		return desc, nil
 	}
-	g.metrics.cacheLookups.WithLabelValues("tag", "miss").Inc()
-	f, err := g.join("resolve "+tagKey(s), func(ctx context.Context, f *flight) { f.desc, f.err = g.resolveTag(ctx, s) })
+	f, err := g.join("resolve "+tagKey(s), s, func(ctx context.Context, f *flight) { f.desc, f.err = g.resolveTag(ctx, s) })
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -168,16 +201,30 @@ func (g *generation) resolveTag(ctx context.Context, s ratify.Subject) (ocispec.
 	if desc, ok := g.tags.Get(tagKey(s)); ok {
 		return desc, nil
 	}
-	release, err := g.slot(ctx)
+	release, err := g.slots.acquire(ctx, shareOf(s))
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	defer release()
 	desc, err := g.engine.Resolve(ctx, s)
-	if err == nil {
-		g.tags.Set(tagKey(s), desc, time.Duration(g.settings.Cache.TagTTL))
+	if err != nil {
+		return ocispec.Descriptor{}, err
 	}
-	return desc, err
+	// What else the manifest says is of no use, and may be as long as its author likes.
+	desc = ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}
+	g.tags.Set(tagKey(s), desc, time.Duration(g.settings.Cache.TagTTL))
+	return desc, nil
+}
+
+// tag gives what a tag was resolved to just now.
+func (g *generation) tag(s ratify.Subject) (ocispec.Descriptor, bool) {
+	desc, ok := g.tags.Get(tagKey(s))
+	result := "miss"
+	if ok {
+		result = "hit"
+	}
+	g.metrics.cacheLookups.WithLabelValues("tag", result).Inc()
+	return desc, ok
 }
 
 // warm begins to verify what will be asked about next, with nobody waiting.
@@ -185,7 +232,7 @@ func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 	s = s.At(desc.Digest)
 	// Where there is no room for it, it is left to whoever asks.
 	if _, ok := g.known(s); !ok {
-		_, _ = g.join("verify "+verdictKey(s), func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, &desc) })
+		_, _ = g.join("verify "+verdictKey(s), s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, &desc) })
 	}
 }
 
@@ -206,13 +253,14 @@ func (g *generation) refusal(s ratify.Subject, err error) (*verdict, error) {
 }
 
 // join returns the flight of that name, and starts it if there is none. Its work runs under a context of its own.
-func (g *generation) join(name string, work func(context.Context, *flight)) (*flight, error) {
+func (g *generation) join(name string, s ratify.Subject, work func(context.Context, *flight)) (*flight, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f, ok := g.flights[name]; ok {
 		return f, nil
 	}
-	if len(g.flights) >= maxFlights {
+	release, ok := g.queue.try(shareOf(s))
+	if !ok {
 		return nil, &ratify.Error{Code: ratify.Overloaded}
 	}
 	f := &flight{done: make(chan struct{})}
@@ -220,34 +268,42 @@ func (g *generation) join(name string, work func(context.Context, *flight)) (*fl
 	g.flights[name] = f
 	g.metrics.flights.Inc()
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), workTime)
 		defer func() {
-			cancel()
-			if value := recover(); value != nil {
-				f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("panic: %v", value)}
-			}
 			g.mu.Lock()
 			delete(g.flights, name)
 			g.mu.Unlock()
+			release()
 			g.metrics.flights.Dec()
 			close(f.done)
 		}()
-		work(ratify.WithProgress(ctx, f.at), f)
+		g.fly(f, work)
 	}()
 	return f, nil
 }
 
-// slot waits for one of the places that bound the work under way.
-func (g *generation) slot(ctx context.Context) (release func(), err error) {
-	select {
-	case g.slots <- struct{}{}:
-		return func() { <-g.slots }, nil
-	case <-ctx.Done():
-		return nil, &ratify.Error{Code: ratify.Overloaded, Err: ctx.Err()}
-	}
+// fly does the work of a flight. A panic is its failure.
+func (g *generation) fly(f *flight, work func(context.Context, *flight)) {
+	ctx, cancel := context.WithTimeout(g.work, workTime)
+	defer cancel()
+	defer func() {
+		if value := recover(); value != nil {
+			g.metrics.panics.Inc()
+			g.log.Error("panic in a verification", zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+			f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("panic: %v", value)}
+		}
+	}()
+	work(ratify.WithProgress(ctx, f.at), f)
 }
 
 func (f *flight) at(step string) { f.step.Store(&step) }
+
+// progress is the step that the work is at: where it waits for another flight, that one's.
+func (f *flight) progress() string {
+	if inner := f.inner.Load(); inner != nil {
+		return inner.progress()
+	}
+	return *f.step.Load()
+}
 
 // wait waits until the work has ended or the asker's time has: then it says how far the work got.
 func (f *flight) wait(ctx context.Context) error {
@@ -256,7 +312,7 @@ func (f *flight) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return &ratify.Error{Code: ratify.Deadline, Err: ctx.Err(),
-			Message: ratify.Deadline.Info().Message + ", while " + *f.step.Load()}
+			Message: ratify.Deadline.Info().Message + ", while " + f.progress()}
 	}
 }
 

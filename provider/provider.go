@@ -42,9 +42,6 @@ const (
 // maxRequests bounds the requests under way: Gatekeeper has tens of serving threads, one request each.
 const maxRequests = 512
 
-// staleAfter is how long an answer may still be of the generation before: then it is asked again of the new one.
-const staleAfter = time.Second
-
 // Options are what a Provider needs beside a configuration.
 type Options struct {
 	// VerifyTimeout and MutateTimeout are the deadlines of the two operations, from the arrival of a request. They must
@@ -57,14 +54,8 @@ type Options struct {
 // A Provider answers Gatekeeper. It refuses everything until it has a configuration.
 type Provider struct {
 	options Options
-	current atomic.Pointer[installed]
+	current atomic.Pointer[generation]
 	slots   chan struct{} // one for each request under way
-}
-
-// installed is a generation and when it came into force.
-type installed struct {
-	*generation
-	since time.Time
 }
 
 // New returns a Provider without a configuration; see Install.
@@ -74,9 +65,10 @@ func New(options Options) *Provider {
 
 // Install puts a configuration into force: requests that arrive from now on see nothing of the one before.
 func (p *Provider) Install(engine *ratify.Engine, settings *config.File) {
-	now := time.Now()
-	p.current.Store(&installed{newGeneration(engine, settings, p.options.Metrics), now})
-	p.options.Metrics.configLoaded.Set(float64(now.Unix()))
+	if before := p.current.Swap(newGeneration(engine, settings, p.options)); before != nil {
+		before.retire()
+	}
+	p.options.Metrics.configLoaded.SetToCurrentTime()
 }
 
 // Ready tells whether there is a configuration.
@@ -196,13 +188,13 @@ func (p *Provider) answer(ctx context.Context, name string, op operation, keys [
 	if g == nil {
 		return systemError("no configuration is loaded yet")
 	}
-	answers := op(ctx, g.generation, keys)
-	for next := p.current.Load(); next != g && time.Since(next.since) > staleAfter; next = p.current.Load() {
+	answers := op(ctx, g, keys)
+	for g.stale() {
 		if ctx.Err() != nil {
 			return systemError("the configuration changed while the images were verified; try again")
 		}
-		g = next
-		answers = op(ctx, g.generation, keys)
+		g = p.current.Load()
+		answers = op(ctx, g, keys)
 	}
 	requestID := ratify.NewTraceID()
 	p.record(name, requestID, answers, time.Since(began))

@@ -198,7 +198,8 @@ func TestMethodPathAndContentType(t *testing.T) {
 
 func TestNothingIsServedBeforeAConfiguration(t *testing.T) {
 	f := newFace(t, "")
-	f.provider.current.Store(nil)
+	configured := f.provider.current.Swap(nil)
+	defer f.provider.current.Store(configured)
 	if f.provider.Ready() {
 		t.Error("ready without a configuration")
 	}
@@ -262,7 +263,7 @@ func TestOneVerificationForAll(t *testing.T) {
 	}
 	cancel()
 	<-first
-	g := f.provider.current.Load().generation
+	g := f.provider.current.Load()
 	s, _ := ratify.ParseKey(key)
 	var all sync.WaitGroup
 	for range 1000 {
@@ -282,12 +283,10 @@ func TestOneVerificationForAll(t *testing.T) {
 
 func TestOverload(t *testing.T) {
 	f := newFace(t, "")
-	g := f.provider.current.Load().generation
-	g.mu.Lock()
-	for i := range maxFlights {
-		g.flights[fmt.Sprint(i)] = &flight{}
+	g := f.provider.current.Load()
+	for i := 0; g.queue.free > 0; i++ {
+		g.queue.try(fmt.Sprint(i))
 	}
-	g.mu.Unlock()
 	if text := f.systemError(VerifyPath, "reg.example/pass:1"); !strings.Contains(text, "OVERLOADED") {
 		t.Errorf("%q", text)
 	}
@@ -414,7 +413,8 @@ func TestInstall(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	f.provider.Install(f.engine(t), settings(t, ""))
-	f.provider.current.Load().since = time.Now().Add(-2 * staleAfter)
+	long := time.Now().Add(-2 * staleAfter)
+	old.retired.Store(&long)
 	f.set(func() { f.result = ratify.Result{Code: ratify.UntrustedSigner} })
 	close(f.gate)
 	response := <-answered
