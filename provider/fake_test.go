@@ -122,7 +122,7 @@ func (v worldVerifier) Verify(ctx context.Context, _, _ ocispec.Descriptor, repo
 	case "cannot-be-encoded":
 		return ratify.Result{Passed: true, Extensions: map[string]any{"bad": panicky{}}}, nil
 	case "large":
-		return ratify.Result{Passed: true, Extensions: map[string]any{"noise": strings.Repeat("x", 2*maxReportBytes)}}, nil
+		return ratify.Result{Passed: true, Extensions: map[string]any{"noise": strings.Repeat("x", 2*maxVerifiersBytes)}}, nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

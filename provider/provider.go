@@ -76,7 +76,8 @@ func (p *Provider) Ready() bool { return p.current.Load() != nil }
 
 // Handler serves the two operations and answers everything else, in the protocol's own form.
 func (p *Provider) Handler() http.Handler {
-	router := mux.NewRouter()
+	// A path that was cleaned would be answered by a redirect, which is no ProviderResponse.
+	router := mux.NewRouter().SkipClean(true)
 	router.HandleFunc(VerifyPath, p.serve("verify", p.options.VerifyTimeout, p.verify)).Methods(http.MethodPost)
 	router.HandleFunc(MutatePath, p.serve("mutate", p.options.MutateTimeout, p.mutate)).Methods(http.MethodPost)
 	router.NotFoundHandler = p.refuse(http.StatusNotFound, "no such path; expected "+VerifyPath+" or "+MutatePath)
@@ -113,7 +114,7 @@ func (p *Provider) serve(name string, timeout time.Duration, op operation) http.
 		defer cancel()
 		status, result := http.StatusOK, "ok"
 		response := p.contained(func() *externaldata.ProviderResponse {
-			keys, err := p.read(w, r)
+			keys, err := p.read(w, r, began.Add(timeout))
 			var bad *badRequest
 			if errors.As(err, &bad) {
 				status, result = bad.status, "bad_request"
@@ -144,10 +145,13 @@ func (p *Provider) contained(answer func() *externaldata.ProviderResponse) (resp
 }
 
 // read bounds and decodes the request. Errors are *badRequest.
-func (p *Provider) read(w http.ResponseWriter, r *http.Request) ([]string, error) {
+func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Time) ([]string, error) {
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
 		return nil, &badRequest{http.StatusUnsupportedMediaType, "the content type is not application/json"}
 	}
+	// What is no connection has no deadlines; the server's own bound holds where one cannot be set.
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(deadline)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -156,6 +160,9 @@ func (p *Provider) read(w http.ResponseWriter, r *http.Request) ([]string, error
 	case err != nil:
 		return nil, &badRequest{http.StatusBadRequest, "the request could not be read whole"}
 	}
+	// While the answer is made the server reads on, to learn whether the caller is gone, and takes the end of a read
+	// deadline for that.
+	_ = connection.SetReadDeadline(time.Time{})
 	keys, unknown, err := decodeRequest(body)
 	p.options.Metrics.unknownFields.Add(float64(unknown))
 	if err != nil {

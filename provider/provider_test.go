@@ -176,6 +176,8 @@ func TestMethodPathAndContentType(t *testing.T) {
 		{"PUT", MutatePath, "application/json", 405},
 		{"POST", "/", "application/json", 404},
 		{"POST", VerifyPath + "/", "application/json", 404},
+		{"POST", "/" + VerifyPath, "application/json", 404},
+		{"POST", "/ratify/../ratify/gatekeeper/v1/verify", "application/json", 404},
 		{"POST", "/ratify/gatekeeper/v2/verify", "application/json", 404},
 		{"POST", VerifyPath, "text/plain", 415},
 		{"POST", VerifyPath, "", 415},
@@ -386,6 +388,31 @@ func TestReportsAreBounded(t *testing.T) {
 	}
 	if report := response.Response.Items[0].Value.(map[string]any); report["isSuccess"] != true {
 		t.Errorf("%v", report)
+	}
+	logged := f.logs.FilterMessage("verify").All()[0].ContextMap()["verifierReports"].(json.RawMessage)
+	if len(logged) > maxVerifiersBytes || !json.Valid(logged) {
+		t.Errorf("%d bytes logged", len(logged))
+	}
+}
+
+// TestWorstReport: no text that is long, or long in JSON, makes a report longer than its bound.
+func TestWorstReport(t *testing.T) {
+	worst := strings.Repeat("<", 10*ratify.MaxTextBytes)
+	report := &ratify.Report{Version: ratify.ReportVersion, Message: worst, Remedy: worst, IsSuccess: true}
+	for range 4 * ratify.MaxEvidence {
+		report.VerifierReports = append(report.VerifierReports, ratify.VerifierReport{
+			IsSuccess: true, Message: worst, Remedy: worst, ArtifactType: worst[:ratify.MaxTextBytes], Extensions: map[string]any{"signer": worst}})
+	}
+	v, err := newVerdict(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v.encoded) > maxReportBytes || len(v.verifiers) > maxVerifiersBytes {
+		t.Errorf("%d and %d bytes", len(v.encoded), len(v.verifiers))
+	}
+	var back ratify.Report
+	if err := json.Unmarshal(v.value("k"), &back); err != nil || !back.IsSuccess || len(back.VerifierReports) == 0 {
+		t.Errorf("%v, %d verifier reports", err, len(back.VerifierReports))
 	}
 }
 

@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ratify-provider/ratify"
 )
 
-// maxReportBytes bounds one encoded report: 20 verifier reports of 3 KiB. With 64 keys a response has 4 MiB at most.
-const maxReportBytes = 64 << 10
+const (
+	// maxReportBytes bounds one encoded report: ten verifier reports with the names of two certificates each. With 64 keys
+	// a response has 1 MiB at most, which is in memory thrice while it is written: 64 callers at once need 192 MiB.
+	maxReportBytes = 16 << 10
+	// maxVerifiersBytes bounds the verifier reports in the log: 20 reports of 3 KiB.
+	maxVerifiersBytes = 64 << 10
+)
 
 // A verdict is a report, encoded but for the key, which differs between askers. It does not change any more.
 type verdict struct {
@@ -24,17 +30,14 @@ var keyPrefix = []byte(`{"version":"` + ratify.ReportVersion + `","key":`)
 
 // newVerdict encodes a report. Errors are *ratify.Error with the code INTERNAL.
 func newVerdict(report *ratify.Report) (*verdict, error) {
-	encoded, err := json.Marshal(report)
-	if err == nil && len(encoded) > maxReportBytes {
-		encoded, err = json.Marshal(shortened(report))
-	}
+	encoded, err := fit(report, maxReportBytes, func(r *ratify.Report) any { return r })
 	if err != nil {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report: %w", err)}
 	}
 	if !bytes.HasPrefix(encoded, append(bytes.Clone(keyPrefix), `""`...)) {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report: it does not begin with %s", keyPrefix)}
 	}
-	verifiers, err := json.Marshal(report.VerifierReports)
+	verifiers, err := fit(report, maxVerifiersBytes, func(r *ratify.Report) any { return r.VerifierReports })
 	if err != nil {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the verifier reports: %w", err)}
 	}
@@ -43,17 +46,28 @@ func newVerdict(report *ratify.Report) (*verdict, error) {
 	return v, nil
 }
 
-// shortened is the report without what is only for reading: the extensions, and of the verifier reports the first ones.
-func shortened(report *ratify.Report) *ratify.Report {
-	const most = 20
+// fit encodes a part of the report. What is longer than the bound loses what is only for reading: the extensions, long
+// messages, and then as many verifier reports as must go.
+func fit(report *ratify.Report, bound int, part func(*ratify.Report) any) ([]byte, error) {
+	encoded, err := json.Marshal(part(report))
+	if err != nil || len(encoded) <= bound {
+		return encoded, err
+	}
 	short := *report
-	short.VerifierReports = make([]ratify.VerifierReport, 0, most)
-	for _, r := range report.VerifierReports[:min(most, len(report.VerifierReports))] {
+	short.Message, short.Remedy = ratify.Truncate(report.Message), ratify.Truncate(report.Remedy)
+	short.VerifierReports = slices.Clone(report.VerifierReports)
+	for i := range short.VerifierReports {
+		r := &short.VerifierReports[i]
 		r.Extensions = map[string]any{"shortened": true}
 		r.Message, r.Remedy = ratify.Truncate(r.Message), ratify.Truncate(r.Remedy)
-		short.VerifierReports = append(short.VerifierReports, r)
 	}
-	return &short
+	for {
+		encoded, err = json.Marshal(part(&short))
+		if err != nil || len(encoded) <= bound || len(short.VerifierReports) == 0 {
+			return encoded, err
+		}
+		short.VerifierReports = short.VerifierReports[:len(short.VerifierReports)/2]
+	}
 }
 
 // value is the item's value for one key: the report with the key, byte for byte, spliced in.
