@@ -2,6 +2,8 @@ package provider
 
 import (
 	"encoding/json"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/ratify-provider/ratify"
@@ -74,4 +76,38 @@ func (r loggedReport) MarshalLogObject(e zapcore.ObjectEncoder) error {
 		return nil
 	}
 	return e.AddReflected("verifierReports", r.verifiers)
+}
+
+// Bounds on what is logged of connections: any pod can make one that fails, as often as it likes, and choose some of the
+// words (the protocols that it offers, for one).
+const (
+	maxConnectionRecords     = 10 // a second
+	maxConnectionRecordBytes = 1 << 10
+)
+
+// A connectionLog writes what the HTTP server says about connections.
+type connectionLog struct {
+	log *zap.Logger
+
+	mu      sync.Mutex
+	since   time.Time
+	written int
+	dropped int
+}
+
+// Write writes one record, if there were not too many just now.
+func (l *connectionLog) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.since) >= time.Second {
+		l.since, l.written = now, 0
+	}
+	if l.written++; l.written > maxConnectionRecords {
+		l.dropped++
+		return len(text), nil
+	}
+	message := strings.ToValidUTF8(string(text[:min(len(text), maxConnectionRecordBytes)]), "")
+	l.log.Warn(strings.TrimSpace(message), zap.Int("notLoggedBefore", l.dropped))
+	l.dropped = 0
+	return len(text), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -16,15 +17,16 @@ import (
 // Bounds on connections. Gatekeeper sends a few KiB at once over a cluster's network.
 const (
 	headerTime = 2 * time.Second // also bounds the handshake
-	readTime   = 5 * time.Second
+	// readTime bounds what is not read by an operation, whose own deadline holds for its request.
+	readTime = 5 * time.Second
 	// writeReserve is what writing an answer may take after its deadline.
 	writeReserve = 5 * time.Second
 	// idleTime is longer than the 90 s for which Gatekeeper keeps a connection, so that it is never the server who
 	// closes one that a request is just sent on.
 	idleTime       = 120 * time.Second
 	maxHeaderBytes = 16 << 10
-	// drainTime bounds the end: all requests have a deadline far below it.
-	drainTime = 10 * time.Second
+	// maxScrapes bounds the answers with metrics under way, 100 KiB each: any pod can ask for them.
+	maxScrapes = 8
 )
 
 // A Server listens for Gatekeeper, and for probes and metrics on an address of their own.
@@ -54,15 +56,14 @@ func (s *Server) Run(ctx context.Context) error {
 	defer health.Close()
 
 	var ending atomic.Bool
-	errorLog, err := zap.NewStdLogAt(s.Log.Named("http"), zap.WarnLevel)
-	if err != nil {
-		return err
-	}
+	errorLog := log.New(&connectionLog{log: s.Log.Named("http")}, "", 0)
+	longest := max(s.Provider.options.VerifyTimeout, s.Provider.options.MutateTimeout)
+	guarded := s.TLS.Guard(s.Provider.Handler(), s.Provider.refuse(http.StatusForbidden, "the client certificate is no longer accepted"))
 	main := &http.Server{
-		Handler:           s.TLS.Guard(s.Provider.Handler(), s.Provider.refuse(http.StatusForbidden, "the client certificate is no longer accepted")),
+		Handler:           closing(&ending, guarded),
 		TLSConfig:         s.TLS.Config(),
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
-		WriteTimeout: readTime + max(s.Provider.options.VerifyTimeout, s.Provider.options.MutateTimeout) + writeReserve,
+		WriteTimeout: readTime + longest + writeReserve,
 		ErrorLog:     errorLog,
 	}
 	probes := &http.Server{
@@ -86,9 +87,20 @@ func (s *Server) Run(ctx context.Context) error {
 	ending.Store(true)
 	s.Log.Info("ending", zap.Duration("delay", s.ShutdownDelay))
 	time.Sleep(s.ShutdownDelay)
-	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	drain, cancel := context.WithTimeout(context.Background(), longest+writeReserve)
 	defer cancel()
 	return errors.Join(main.Shutdown(drain), probes.Shutdown(drain))
+}
+
+// closing closes each connection with its answer once the end has begun: one that is closed while it is idle may have a
+// request on its way.
+func closing(ending *atomic.Bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ending.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // probes serves what the kubelet and Prometheus ask; neither has Gatekeeper's certificate.
@@ -105,6 +117,6 @@ func (s *Server) probes(ending *atomic.Bool) http.Handler {
 			fmt.Fprintln(w, "ok")
 		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Provider.options.Metrics.Registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Provider.options.Metrics.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	return mux
 }

@@ -145,7 +145,7 @@ type running struct {
 	stop        func() error
 }
 
-func run(t testing.TB, i *installation) *running {
+func run(t testing.TB, i *installation, adjust ...func(*Server)) *running {
 	t.Helper()
 	f := newFace(t, "")
 	certificates, err := NewTLS(i.options, f.provider.options.Metrics)
@@ -156,6 +156,9 @@ func run(t testing.TB, i *installation) *running {
 	s := &Server{
 		Provider: f.provider, TLS: certificates, Log: zap.NewNop(), Address: "127.0.0.1:0", HealthAddress: "127.0.0.1:0",
 		Listening: func(a, h net.Addr) { addresses <- [2]net.Addr{a, h} },
+	}
+	for _, change := range adjust {
+		change(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -173,6 +176,9 @@ func run(t testing.TB, i *installation) *running {
 	t.Cleanup(func() { _ = stop() })
 	return &running{face: f, tls: certificates, url: "https://" + a[0].String() + VerifyPath, health: "http://" + a[1].String(), stop: stop}
 }
+
+// patient has deadlines that no test reaches.
+func patient(s *Server) { s.Provider.options.VerifyTimeout = patience }
 
 func ask(client *http.Client, url string) (string, error) {
 	r, err := client.Post(url, "application/json", strings.NewReader(requestBody("reg.example/pass:1")))
@@ -246,6 +252,11 @@ func TestTLSAtStart(t *testing.T) {
 			_, key := i.serverCA.leaf(t, leafOptions{cn: "x"})
 			write(t, i.dir, map[string][]byte{"tls.key": key})
 		}, "private key does not match"},
+		"damaged block in a client CA": {func(t *testing.T, i *installation) {
+			damaged := bytes.Replace(i.clientCA.pem, []byte("M"), []byte("*"), 1)
+			write(t, i.dir, map[string][]byte{"ca.crt": append(damaged, newAuthority(t, "another").pem...)})
+		}, "a block is damaged"},
+		"empty client name": {func(_ *testing.T, i *installation) { i.options.ClientNames = []string{gatekeeperName, ""} }, "--client-name is empty"},
 		"expired pair": {func(t *testing.T, i *installation) {
 			crt, key := i.serverCA.leaf(t, leafOptions{cn: "x", notBefore: time.Now().Add(-2 * time.Hour), notAfter: time.Now().Add(-time.Hour)})
 			write(t, i.dir, map[string][]byte{"tls.crt": crt, "tls.key": key})
@@ -373,8 +384,7 @@ func TestProbesAndMetrics(t *testing.T) {
 // TestEndDropsNothing: requests under way at the end are answered.
 func TestEndDropsNothing(t *testing.T) {
 	i := install(t)
-	r := run(t, i)
-	r.provider.options.VerifyTimeout = 5 * time.Second
+	r := run(t, i, patient)
 	client := i.client(t, i.clientCA, gatekeeper)
 	answers := make(chan string, 1)
 	go func() {

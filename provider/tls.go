@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -34,14 +35,21 @@ type TLSOptions struct {
 type TLS struct {
 	options TLSOptions
 	metrics *Metrics
-	files   atomic.Pointer[files.Set]
+	looked  atomic.Pointer[looked]
 	current atomic.Pointer[certificates]
 }
 
+// looked is what was read the last time.
+type looked struct {
+	files files.Set
+	again time.Time // when the same files will be good, though they are not yet; zero: that is not known
+}
+
 type certificates struct {
-	config   *tls.Config
-	pair     tls.Certificate
-	clientCA *x509.CertPool
+	config       *tls.Config
+	pair         tls.Certificate
+	clientCA     *x509.CertPool
+	clientCAEnds time.Time
 }
 
 // NewTLS loads the certificates. A pair that does not fit, has expired or is not yet valid, and a client CA that is
@@ -57,27 +65,41 @@ func NewTLS(options TLSOptions, metrics *Metrics) (*TLS, error) {
 	case options.ClientCA != "" && len(options.ClientNames) == 0:
 		return nil, errors.New("--client-name is missing: every certificate of the client CA could ask")
 	}
+	if slices.Contains(options.ClientNames, "") {
+		return nil, errors.New("--client-name is empty: that is the common name of every certificate that has none")
+	}
 	t := &TLS{options: options, metrics: metrics}
 	return t, t.Load()
 }
 
 // Load reads the files and puts them into force, if they are good.
 func (t *TLS) Load() error {
-	set := &files.Set{}
-	c, err := t.load(set)
-	t.files.Store(set) // also after a failure: the next look is for what changes from here
+	look := &looked{}
+	c, err := t.load(&look.files)
+	var early *notYetValidError
+	if errors.As(err, &early) {
+		look.again = early.from
+	}
+	t.looked.Store(look) // also after a failure: the next look is for what changes from here
 	if err != nil {
 		return err
 	}
 	t.current.Store(c)
+	t.metrics.expiry("serving", c.pair.Leaf.NotAfter)
+	if c.clientCA != nil {
+		t.metrics.expiry("client_ca", c.clientCAEnds)
+	}
 	return nil
 }
 
-// Changed tells whether the files would now be read differently.
-func (t *TLS) Changed() bool { return t.files.Load().Changed() }
+// Changed tells whether the files would now be read differently, or are good by now.
+func (t *TLS) Changed() bool {
+	look := t.looked.Load()
+	return !look.again.IsZero() && !time.Now().Before(look.again) || look.files.Changed()
+}
 
 // Paths are the files that it reads.
-func (t *TLS) Paths() []string { return t.files.Load().Paths() }
+func (t *TLS) Paths() []string { return t.looked.Load().files.Paths() }
 
 func (t *TLS) load(set *files.Set) (*certificates, error) {
 	certFile, keyFile := filepath.Join(t.options.CertDir, "tls.crt"), filepath.Join(t.options.CertDir, "tls.key")
@@ -100,7 +122,6 @@ func (t *TLS) load(set *files.Set) (*certificates, error) {
 		// A resumed session would carry a client certificate over a change of the client CA; Gatekeeper never resumes.
 		SessionTicketsDisabled: true,
 	}}
-	t.metrics.expiry("serving", pair.Leaf.NotAfter)
 	if t.options.InsecureNoClientAuth {
 		return c, nil
 	}
@@ -112,8 +133,7 @@ func (t *TLS) load(set *files.Set) (*certificates, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.options.ClientCA, err)
 	}
-	t.metrics.expiry("client_ca", ends)
-	c.clientCA = pool
+	c.clientCA, c.clientCAEnds = pool, ends
 	c.config.ClientAuth = tls.RequireAndVerifyClientCert
 	c.config.ClientCAs = pool
 	c.config.VerifyConnection = func(state tls.ConnectionState) error { return t.checkName(state.PeerCertificates) }
@@ -126,15 +146,26 @@ func checkValidity(file string, leaf *x509.Certificate) error {
 		return fmt.Errorf("%s: the certificate has expired on %s", file, leaf.NotAfter.Format(time.RFC3339))
 	}
 	if now.Before(leaf.NotBefore) {
-		return fmt.Errorf("%s: the certificate is not valid before %s", file, leaf.NotBefore.Format(time.RFC3339))
+		return &notYetValidError{file, leaf.NotBefore}
 	}
 	return nil
+}
+
+// A notYetValidError is about a certificate of the future: its issuer's clock may be ahead of ours by a little.
+type notYetValidError struct {
+	file string
+	from time.Time
+}
+
+func (e *notYetValidError) Error() string {
+	return fmt.Sprintf("%s: the certificate is not valid before %s", e.file, e.from.Format(time.RFC3339))
 }
 
 // parseCAs reads certificates in PEM, each of them: a bundle of which some blocks are garbage is a half-written file.
 func parseCAs(data []byte) (*x509.CertPool, time.Time, error) {
 	pool := x509.NewCertPool()
 	var ends time.Time
+	left := bytes.Count(data, []byte("-----BEGIN ")) // pem.Decode passes over a block that is damaged
 	for rest := data; ; {
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
@@ -144,6 +175,7 @@ func parseCAs(data []byte) (*x509.CertPool, time.Time, error) {
 			}
 			break
 		}
+		left--
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, ends, fmt.Errorf("a block is no certificate: %w", err)
@@ -153,7 +185,10 @@ func parseCAs(data []byte) (*x509.CertPool, time.Time, error) {
 			ends = cert.NotAfter
 		}
 	}
-	if ends.IsZero() {
+	switch {
+	case left != 0:
+		return nil, ends, errors.New("a block is damaged")
+	case ends.IsZero():
 		return nil, ends, errors.New("there is no certificate")
 	}
 	return pool, ends, nil
