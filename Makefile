@@ -21,6 +21,7 @@ build: ## build the program into dist/ratify
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/ratify ./cmd/ratify
 
 demo: ## show it at work on this machine: no cluster, no account (KEEP=1 leaves it running)
+	@echo "building the demonstration: some minutes at the first time"
 	@cd test && go run ./demo
 
 test: ## run all tests but those on a real cluster, with the race detector; print the coverage
@@ -43,7 +44,7 @@ lint: ## check format, vet, lint and known vulnerabilities
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@for m in . test; do (cd $$m && go list ./... | while read -r pkg; do \
 	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done); done
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done); done
 
 bench: ## run the Go benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...

@@ -22,18 +22,26 @@ type Engine struct {
 }
 
 // Resolve finds out which digest the subject has, from the bytes of its manifest. Errors are *Error.
-func (e *Engine) Resolve(ctx context.Context, s Subject) (desc ocispec.Descriptor, err error) {
+func (e *Engine) Resolve(ctx context.Context, s Subject) (ocispec.Descriptor, error) {
+	desc, _, err := e.Open(ctx, s)
+	return desc, err
+}
+
+// Open resolves the subject and opens the repository that its evidence is in, for whoever wants to look for himself.
+// Errors are *Error.
+func (e *Engine) Open(ctx context.Context, s Subject) (desc ocispec.Descriptor, evidence Repository, err error) {
 	defer func() {
 		if err != nil {
 			err = AsError(err)
 		}
 	}()
 	defer e.contain("", &err)
-	repo, _, err := e.open(ctx, s)
+	subjectRepo, evidenceRepo, err := e.open(ctx, s)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return ocispec.Descriptor{}, nil, err
 	}
-	return resolve(ctx, repo, s)
+	desc, err = resolve(ctx, subjectRepo, s)
+	return desc, named{evidenceRepo, subjectRepo.Name()}, err
 }
 
 // Verify decides about the subject. The report is never nil. The error is nil if the subject is verified or refused;

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (
 
 // ReadEvidence reads the manifest of a piece of evidence, and is the only place that checks that it belongs to the
 // subject: its subject field names the subject's digest and size, its artifact type is the one given (by the config's
-// media type where it has none, as OCI 1.1 says), and it has as many layers as asked for, each with a sane descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID.
+// media type where it has none, as OCI 1.1 says), and it has as many layers as asked for, each with a sane descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID; see ErrOtherKind.
 func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispec.Descriptor, artifactType string, layers int) (*ocispec.Manifest, error) {
 	if evidence.MediaType != ocispec.MediaTypeImageManifest {
 		return nil, invalidEvidence("its media type is %s", Quote(evidence.MediaType))
@@ -87,6 +88,7 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	}
 	var m struct {
 		ocispec.Manifest
+		Layers    boundedLayers   `json:"layers"` // stands before the embedded one
 		Manifests json.RawMessage `json:"manifests"`
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -95,7 +97,10 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	if err := checkNames(data); err != nil {
 		return nil, invalidEvidence("%s", err.Error())
 	}
+	foundType := cmp.Or(m.ArtifactType, m.Config.MediaType)
 	switch {
+	case foundType != artifactType && evidence.ArtifactType == "":
+		return nil, ErrOtherKind
 	case m.Manifests != nil:
 		return nil, invalidEvidence("its manifest could be read as more than one kind")
 	case m.MediaType != "" && m.MediaType != evidence.MediaType:
@@ -104,8 +109,8 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence names no subject"}
 	case m.Subject.Digest != subject.Digest || m.Subject.Size != subject.Size:
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence is for another artifact, " + Quote(m.Subject.Digest.String())}
-	case cmp.Or(m.ArtifactType, m.Config.MediaType) != artifactType:
-		return nil, invalidEvidence("its artifact type is %s", Quote(cmp.Or(m.ArtifactType, m.Config.MediaType)))
+	case foundType != artifactType:
+		return nil, invalidEvidence("its artifact type is %s", Quote(foundType))
 	case len(m.Layers) != layers:
 		return nil, invalidEvidence("it has %d layers instead of %d", len(m.Layers), layers)
 	}
@@ -114,7 +119,38 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 			return nil, invalidEvidence("a layer's descriptor is malformed")
 		}
 	}
+	m.Manifest.Layers = m.Layers
 	return &m.Manifest, nil
+}
+
+// ErrOtherKind says that what looked like a verifier's evidence, because its descriptor has no artifact type, turned out
+// to be something else. It is not an error of the evidence: the engine goes on as if the verifier had not matched it.
+var ErrOtherKind = errors.New("the artifact is of another kind")
+
+// maxLayers bounds the layers of an evidence manifest: a signature has one, cosign's collection of signatures up to a
+// hundred. Decoded, a layer takes a hundred times the bytes that "{}" does.
+const maxLayers = 100
+
+// boundedLayers is a list of layers that is not decoded past its bound.
+type boundedLayers []ocispec.Descriptor
+
+// UnmarshalJSON decodes one layer after the other.
+func (l *boundedLayers) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if opening, err := d.Token(); err != nil || opening != json.Delim('[') {
+		return err // null is no layers
+	}
+	for d.More() {
+		if len(*l) == maxLayers {
+			return fmt.Errorf("it has more than %d layers", maxLayers)
+		}
+		var layer ocispec.Descriptor
+		if err := d.Decode(&layer); err != nil {
+			return err
+		}
+		*l = append(*l, layer)
+	}
+	return nil
 }
 
 func invalidEvidence(format string, args ...any) *Error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -181,7 +182,7 @@ func readEvidence(t *testing.T, data []byte) {
 	repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return data, nil }}
 	m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, "kind", 1)
 	if err != nil {
-		if !ratify.AsError(err).Code.Definitive() {
+		if !errors.Is(err, ratify.ErrOtherKind) && !ratify.AsError(err).Code.Definitive() {
 			t.Fatalf("error %v", err)
 		}
 		return
@@ -245,6 +246,9 @@ func TestReadEvidence(t *testing.T) {
 		{"no layer", evidenceManifest(set("layers", []any{})), ratify.EvidenceInvalid},
 		{"layers missing", evidenceManifest(func(m map[string]any) { delete(m, "layers") }), ratify.EvidenceInvalid},
 		{"two layers", evidenceManifest(set("layers", []any{layer(someDigest, 1), layer(someDigest, 1)})), ratify.EvidenceInvalid},
+		{"a hundred layers and one", evidenceManifest(set("layers", slices.Repeat([]any{layer(someDigest, 1)}, 101))), ratify.EvidenceInvalid},
+		{"a million layers", []byte(`{"layers":[` + strings.Repeat("{},", 1<<20) + `{}]}`), ratify.EvidenceInvalid},
+		{"layers are an object", evidenceManifest(set("layers", map[string]any{})), ratify.EvidenceInvalid},
 		{"layer of a negative size", evidenceManifest(set("layers", []any{layer(someDigest, -1)})), ratify.EvidenceInvalid},
 		{"layer of 2^63", evidenceManifest(set("layers", []any{layer(someDigest, 1e19)})), ratify.EvidenceInvalid},
 		{"layer of 2^62 is for Fetch to refuse", evidenceManifest(set("layers", []any{layer(someDigest, int64(1)<<62)})), ""},
@@ -263,7 +267,7 @@ func TestReadEvidence(t *testing.T) {
 		{"trailing", append(evidenceManifest(nil), "{}"...), ratify.EvidenceInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			evidence := ocispec.Descriptor{MediaType: imageType, Digest: digest.FromBytes(tc.data), Size: int64(len(tc.data))}
+			evidence := ocispec.Descriptor{MediaType: imageType, ArtifactType: "kind", Digest: digest.FromBytes(tc.data), Size: int64(len(tc.data))}
 			repo := &fakeRepository{fetch: func(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
 				if desc.Digest != evidence.Digest {
 					t.Errorf("fetching %s", desc.Digest)
@@ -283,6 +287,30 @@ func TestReadEvidence(t *testing.T) {
 			}
 			if message := e.UserMessage(); len(message) > 5*ratify.MaxTextBytes || strings.ContainsAny(message, "\n\x1b") {
 				t.Errorf("message %q", message)
+			}
+		})
+	}
+}
+
+// TestReadEvidenceOfAnotherKind: where the descriptor does not say what the evidence is, its manifest does, and another
+// kind is no fault.
+func TestReadEvidenceOfAnotherKind(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(map[string]any)
+		other  bool
+	}{
+		"the kind":           {nil, false},
+		"another kind":       {func(m map[string]any) { m["artifactType"] = "other" }, true},
+		"none":               {func(m map[string]any) { delete(m, "artifactType") }, true},
+		"and for another":    {func(m map[string]any) { m["artifactType"] = "other"; delete(m, "subject") }, true},
+		"kind of the config": {func(m map[string]any) { delete(m, "artifactType"); m["config"] = map[string]any{"mediaType": "kind"} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := evidenceManifest(tc.change)
+			repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return data, nil }}
+			_, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, ocispec.Descriptor{MediaType: imageType, Digest: digest.FromBytes(data)}, "kind", 1)
+			if errors.Is(err, ratify.ErrOtherKind) != tc.other || err != nil != tc.other {
+				t.Errorf("%v", err)
 			}
 		})
 	}

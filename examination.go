@@ -20,6 +20,7 @@ type examination struct {
 	subject Subject
 	report  *Report
 
+	found     findings
 	mu        sync.Mutex
 	standings []standing // one for each verifier of the policy
 }
@@ -27,6 +28,8 @@ type examination struct {
 // A standing is what is known of one verifier. It passes as soon as one piece of its evidence does.
 type standing struct {
 	left    int // pieces not examined yet; those that nothing will be known of count, too
+	pieces  int // pieces to examine
+	others  int // pieces that turned out to be of another kind
 	passed  bool
 	problem *Error // why something could not be read
 	limit   *Error // a bound that kept evidence from being read
@@ -82,8 +85,8 @@ func (x *examination) decided() bool {
 
 // examine hands the evidence to the verifiers, some pieces at the same time, until the policy is decided.
 func (x *examination) examine(ctx context.Context, f findings, repo Repository) {
-	x.subject = x.subject.At(f.subject.Digest)
-	pieces := x.collect(ctx, f, repo)
+	x.subject, x.found = x.subject.At(f.subject.Digest), f
+	pieces := x.collect(ctx, repo)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queue := make(chan piece)
@@ -107,20 +110,20 @@ func (x *examination) examine(ctx context.Context, f findings, repo Repository) 
 
 // collect finds each verifier's evidence and judges those that have none. What is beyond the bound is told, not
 // examined; the verifiers take turns, so that the evidence of one cannot crowd out another's.
-func (x *examination) collect(ctx context.Context, f findings, repo Repository) []piece {
+func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 	var pieces []piece
 	for i, v := range x.policy.verifiers {
 		s := &x.standings[i]
 		if s.passed {
 			continue
 		}
-		s.left, s.limit = 0, f.limit
-		evidence, err := x.find(ctx, v, f, repo)
+		s.left, s.limit = 0, x.found.limit
+		evidence, err := x.find(ctx, v, repo)
 		if err != nil {
 			x.fail(s, v, ocispec.Descriptor{}, err)
 		}
 		if len(evidence) == 0 && err == nil {
-			x.judgeAbsence(i, v, f)
+			x.judgeAbsence(s, v)
 		}
 		for rank, e := range evidence {
 			pieces = append(pieces, piece{i, rank, e})
@@ -136,11 +139,12 @@ func (x *examination) collect(ctx context.Context, f findings, repo Repository) 
 	}
 	for _, p := range pieces {
 		x.standings[p.verifier].left++
+		x.standings[p.verifier].pieces++
 	}
 	return pieces
 }
 
-func (x *examination) find(ctx context.Context, v NamedVerifier, f findings, repo Repository) (evidence []ocispec.Descriptor, err error) {
+func (x *examination) find(ctx context.Context, v NamedVerifier, repo Repository) (evidence []ocispec.Descriptor, err error) {
 	defer x.engine.contain(x.report.TraceID, &err)
 	seen := map[digest.Digest]bool{}
 	add := func(list []ocispec.Descriptor) {
@@ -151,11 +155,11 @@ func (x *examination) find(ctx context.Context, v NamedVerifier, f findings, rep
 			}
 		}
 	}
-	add(f.referrers)
+	add(x.found.referrers)
 	if finder, ok := v.Verifier.(Finder); ok {
 		findCtx, cancel := halfOfWhatIsLeft(ctx)
 		defer cancel()
-		more, err := finder.Find(findCtx, f.subject, repo)
+		more, err := finder.Find(findCtx, x.found.subject, repo)
 		if err != nil {
 			return evidence, err
 		}
@@ -165,8 +169,7 @@ func (x *examination) find(ctx context.Context, v NamedVerifier, f findings, rep
 }
 
 // judgeAbsence decides for a verifier that has no evidence.
-func (x *examination) judgeAbsence(i int, v NamedVerifier, f findings) {
-	s := &x.standings[i]
+func (x *examination) judgeAbsence(s *standing, v NamedVerifier) {
 	if judge, ok := v.Verifier.(AbsenceJudge); ok {
 		if result, ok := judge.Absent(x.subject); ok {
 			x.settle(s, v, ocispec.Descriptor{}, result)
@@ -176,11 +179,11 @@ func (x *examination) judgeAbsence(i int, v NamedVerifier, f findings) {
 	switch {
 	case s.limit != nil:
 		s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, s.limit))
-	case len(f.referrers) == 0:
+	case len(x.found.referrers) == 0:
 		s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, &Error{Code: NoReferrers}))
 	default:
 		s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, &Error{Code: NoSignature,
-			Message: NoSignature.Info().Message + ", only " + kinds(f.referrers)}))
+			Message: NoSignature.Info().Message + ", only " + kinds(x.found.referrers)}))
 	}
 }
 
@@ -189,7 +192,10 @@ func kinds(referrers []ocispec.Descriptor) string {
 	const most = 3
 	var names []string
 	for _, r := range referrers {
-		name := Quote(r.ArtifactType)
+		name := "an artifact without a type"
+		if r.ArtifactType != "" {
+			name = Quote(r.ArtifactType)
+		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -220,11 +226,17 @@ func (x *examination) examinePiece(ctx context.Context, subject ocispec.Descript
 		return
 	}
 	s.left--
-	if err == nil {
+	switch {
+	case err == nil:
 		x.settle(s, v, p.evidence, result)
-		return
+	case errors.Is(err, ErrOtherKind):
+		s.others++
+		if s.others == s.pieces && s.problem == nil {
+			x.judgeAbsence(s, v)
+		}
+	default:
+		x.fail(s, v, p.evidence, err)
 	}
-	x.fail(s, v, p.evidence, err)
 }
 
 // fail takes an error into a standing: a definitive one is a refusal, any other leaves it open.

@@ -723,6 +723,43 @@ func TestAbsence(t *testing.T) {
 	}
 }
 
+// TestOtherKinds: what a verifier matched for want of a type, and what turned out to be something else, is as if it
+// had not been matched. A stranger's untyped artifact can neither refuse an image nor hide why it is refused.
+func TestOtherKinds(t *testing.T) {
+	untyped := func(evidence ocispec.Descriptor) bool {
+		return evidence.ArtifactType == "sig" || evidence.ArtifactType == ""
+	}
+	verify := func(result ratify.Result) *fakeVerifier {
+		return &fakeVerifier{kind: "sig", match: untyped, verify: func(_ context.Context, _, evidence ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+			if evidence.ArtifactType == "" {
+				return ratify.Result{}, fmt.Errorf("read: %w", ratify.ErrOtherKind)
+			}
+			return result, nil
+		}}
+	}
+	lenient := fakeJudge{verify(refuse), func(ratify.Subject) (ratify.Result, bool) { return pass, true }}
+	for _, tc := range []struct {
+		name     string
+		verifier ratify.Verifier
+		attached []ocispec.Descriptor
+		code     ratify.Code
+	}{
+		{"alone", verify(pass), pieces("", 3), ratify.NoSignature},
+		{"alone, and absence passes", lenient, pieces("", 3), ratify.Verified},
+		{"beside good evidence", verify(pass), append(pieces("", 2), piece("sig", 9)), ratify.Verified},
+		{"beside bad evidence", lenient, append(pieces("", 2), piece("sig", 9)), ratify.UntrustedSigner},
+		{"more than are examined", lenient, pieces("", ratify.MaxEvidence+1), ratify.Verified},
+		{"more than are examined, and absence refuses", verify(pass), pieces("", ratify.MaxEvidence+1), ratify.LimitExceeded},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, err := newWorld(tc.attached, tc.verifier).verify(t)
+			if r.Code != tc.code {
+				t.Errorf("%s %q, want %s (%v)", r.Code, r.Message, tc.code, err)
+			}
+		})
+	}
+}
+
 func TestNoReferrersSaysSoWhateverTheNumberOfVerifiers(t *testing.T) {
 	for _, require := range []ratify.Require{ratify.RequireAll, ratify.RequireAny, 2, 3} {
 		w := newWorld(nil, &fakeVerifier{kind: "a"}, &fakeVerifier{kind: "b"}, &fakeVerifier{kind: "c"})

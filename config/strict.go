@@ -135,7 +135,11 @@ func (c *checker) checkScalar(place string, value any, t reflect.Type) {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
 	}
 	if err != nil {
-		c.fail(place, "expected %s, got %s", kindName(t), describe(value))
+		got := describe(value)
+		if number, ok := value.(json.Number); ok && t.Kind() != reflect.String {
+			got = "the number " + ratify.Truncate(number.String()) // no secret is where a number is expected
+		}
+		c.fail(place, "expected %s, got %s", kindName(t), got)
 	}
 }
 
@@ -181,14 +185,15 @@ func placeSettings(v reflect.Value, place string) {
 	}
 }
 
+// describe names the type of a value and not the value: it may be a secret, in its place or out of it.
 func describe(value any) string {
-	switch v := value.(type) {
+	switch value.(type) {
 	case string:
-		return "the string " + ratify.Quote(v)
+		return "a string"
 	case json.Number:
-		return "the number " + ratify.Truncate(v.String())
+		return "a number (text that looks like one wants quotes)"
 	case bool:
-		return fmt.Sprintf("%t", v)
+		return "true or false"
 	case []any:
 		return "a list"
 	default:

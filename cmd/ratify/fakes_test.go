@@ -52,7 +52,8 @@ func (f *fakeRepository) Open(context.Context, ratify.Subject) (subject, evidenc
 
 // generation is a configuration whose only store is the repository, and that trusts nobody.
 func (f *fakeRepository) generation() *generation {
-	return &generation{setup: ratify.Setup{Stores: []ratify.NamedStore{{Name: "fake", Scopes: []string{"*"}, Store: f}}}}
+	setup := ratify.Setup{Stores: []ratify.NamedStore{{Name: "fake", Scopes: []string{"*"}, Store: f}}}
+	return &generation{setup: setup, engine: must(ratify.NewEngine(setup))}
 }
 
 // memory is a repository that holds what is put into it.

@@ -124,7 +124,7 @@ func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subj
 	defer line.close()
 	bounded, cancel := context.WithTimeout(line.context(ctx), timeout)
 	defer cancel()
-	desc, repo, err := g.open(bounded, subject)
+	desc, repo, err := g.engine.Open(bounded, subject)
 	if err != nil {
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}
@@ -142,7 +142,7 @@ func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subj
 	}
 	var signatures []ocispec.Descriptor
 	for _, r := range referrers {
-		if could, _ := couldBeSignature(r); !could {
+		if !couldBeSignature(r) {
 			continue
 		}
 		if len(signatures) == maxInspected {
@@ -184,7 +184,7 @@ func (i *inspector) inspectOne(ctx context.Context, evidence ocispec.Descriptor)
 	result := &inspectedSignature{Digest: evidence.Digest}
 	ratify.Progress(ctx, "reading signature "+plain(string(evidence.Digest)))
 	signature, err := readSignature(ctx, i.repo, i.desc, evidence)
-	if _, sure := couldBeSignature(evidence); !sure && notSignature(err) {
+	if errors.Is(err, ratify.ErrOtherKind) {
 		return nil
 	}
 	if err != nil {

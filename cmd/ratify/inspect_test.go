@@ -204,7 +204,7 @@ func TestInspectFails(t *testing.T) {
 		}
 	}
 	a, _, _ := testApp(t)
-	_, _, err := a.inspectAll(t.Context(), &generation{}, testSubject, time.Minute)
+	_, _, err := a.inspectAll(t.Context(), &generation{engine: must(ratify.NewEngine(ratify.Setup{}))}, testSubject, time.Minute)
 	if ratify.AsError(err).Code != ratify.NoStore {
 		t.Errorf("without a store: %v", err)
 	}
@@ -264,5 +264,6 @@ func trusting(t *testing.T, m *memory, authority *notationtest.Authority, level,
 		t.Fatal(err)
 	}
 	g.setup.Stores = m.generation().setup.Stores
+	g.engine = must(ratify.NewEngine(g.setup))
 	return g
 }

@@ -97,7 +97,7 @@ func (a *app) listTree(ctx context.Context, g *generation, subject ratify.Subjec
 	defer line.close()
 	bounded, cancel := context.WithTimeout(line.context(ctx), timeout)
 	defer cancel()
-	desc, repo, err := g.open(bounded, subject)
+	desc, repo, err := g.engine.Open(bounded, subject)
 	if err != nil {
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,13 +13,10 @@ import (
 	"github.com/ratify-provider/ratify/verifier/notation"
 )
 
-// couldBeSignature tells by the descriptor alone whether an artifact may be a signature; sure is false where only its
-// manifest says, as in indexes under a fallback tag.
-func couldBeSignature(d ocispec.Descriptor) (could, sure bool) {
-	if d.ArtifactType == notation.ArtifactType {
-		return true, true
-	}
-	return d.ArtifactType == "" && d.MediaType == ocispec.MediaTypeImageManifest, false
+// couldBeSignature tells by the descriptor alone whether an artifact may be a signature; in indexes under a fallback tag
+// often only its manifest says (ratify.ErrOtherKind).
+func couldBeSignature(d ocispec.Descriptor) bool {
+	return d.ArtifactType == notation.ArtifactType || d.ArtifactType == "" && d.MediaType == ocispec.MediaTypeImageManifest
 }
 
 // readSignature reads a signature of the subject and says what is written in it. An error of a signature that could be
@@ -51,12 +47,6 @@ func readSignature(ctx context.Context, repo ratify.Repository, subject, evidenc
 	default:
 		return signature, nil
 	}
-}
-
-// notSignature tells whether the error says that an artifact is of another kind, and not that it is a bad signature.
-func notSignature(err error) bool {
-	var problem *ratify.Error
-	return errors.As(err, &problem) && (problem.Code == ratify.EvidenceInvalid || problem.Code == ratify.SubjectMismatch)
 }
 
 // growSignature hangs what a signature says below a node.

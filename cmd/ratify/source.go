@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/files"
@@ -229,34 +228,4 @@ func hostsOf(subjects []ratify.Subject) []string {
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
-}
-
-// open resolves a subject and gives the repositories in which it and its evidence are. Which store serves a subject
-// is the engine's to say, so it is asked: by resolving with stores that remember what they opened.
-func (g *generation) open(ctx context.Context, s ratify.Subject) (desc ocispec.Descriptor, repo ratify.Repository, err error) {
-	setup := ratify.Setup{OnPanic: g.setup.OnPanic}
-	var opened openedRepositories
-	for _, named := range g.setup.Stores {
-		named.Store = &rememberingStore{named.Store, &opened}
-		setup.Stores = append(setup.Stores, named)
-	}
-	engine, err := ratify.NewEngine(setup)
-	if err != nil {
-		return desc, nil, fmt.Errorf("look for the store: %w", err)
-	}
-	desc, err = engine.Resolve(ctx, s)
-	return desc, opened.evidence, err
-}
-
-type openedRepositories struct{ evidence ratify.Repository }
-
-type rememberingStore struct {
-	ratify.Store
-	opened *openedRepositories
-}
-
-func (s *rememberingStore) Open(ctx context.Context, subject ratify.Subject) (ratify.Repository, ratify.Repository, error) {
-	repo, evidence, err := s.Store.Open(ctx, subject)
-	s.opened.evidence = evidence
-	return repo, evidence, err
 }
