@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -183,8 +182,9 @@ func TestAbortedRequestsLeakNothing(t *testing.T) {
 
 // TestEndUnderLoad: from the signal on, callers have the delay to go elsewhere; until then each is answered.
 func TestEndUnderLoad(t *testing.T) {
+	t.Parallel()
 	i := install(t)
-	r := run(t, i, patient, func(s *Server) { s.ShutdownDelay = time.Second })
+	r := run(t, i, patient, func(s *Server) { s.ShutdownDelay = 3 * time.Second })
 	var gone atomic.Bool
 	var answered atomic.Int64
 	var callers sync.WaitGroup
@@ -214,24 +214,18 @@ func TestEndUnderLoad(t *testing.T) {
 	})
 	before := answered.Load()
 	eventually(t, "requests are still answered", func() bool { return answered.Load() > before+8 })
+	late, err := i.client(t, i.clientCA, gatekeeper).Post(r.url, "application/json", strings.NewReader(requestBody()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.Body.Close()
+	if !late.Close {
+		t.Error("the connection stays, and would be closed under a request")
+	}
 	gone.Store(true)
 	callers.Wait()
 	if err := <-ended; err != nil {
 		t.Error(err)
-	}
-}
-
-// TestConnectionsCloseAtTheEnd: during the delay an answer ends its connection, or it would be closed under a request.
-func TestConnectionsCloseAtTheEnd(t *testing.T) {
-	var ending atomic.Bool
-	handler := closing(&ending, http.NotFoundHandler())
-	for _, end := range []bool{false, true} {
-		ending.Store(end)
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, &http.Request{})
-		if got := w.Header().Get("Connection") == "close"; got != end {
-			t.Errorf("ending %t: closes %t", end, got)
-		}
 	}
 }
 

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -13,13 +15,16 @@ import (
 const (
 	// settleTime lets a change come to its end: a Secret's files are swapped together, an editor writes twice.
 	settleTime = 250 * time.Millisecond
+	// settleAtMost is how long changes may follow one another before files are read all the same: in a directory where
+	// something is always written the end never comes.
+	settleAtMost = 2 * time.Second
 	// lookTime is how often files are compared although nothing was notified: network file systems do not tell.
 	lookTime = 10 * time.Second
 )
 
 // A reloader replaces the configuration and the certificates when their files change.
 type reloader struct {
-	process  *process
+	build    func(path string) (*generation, error) // see process.build
 	path     string
 	current  *generation // what was built last, good or not: its files are watched
 	provider *provider.Provider
@@ -40,27 +45,54 @@ func (r *reloader) run(ctx context.Context) {
 	events, errs := r.watch(watcher)
 	look := time.NewTicker(lookTime)
 	defer look.Stop()
-	settle := time.NewTimer(0)
-	if !settle.Stop() {
-		<-settle.C
-	}
+	settle := newSettling()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-events:
-			settle.Reset(settleTime)
-			continue
+			settle.changed()
 		case err := <-errs:
 			r.log.Warn("watching files", zap.Error(err))
-		case <-settle.C:
+			settle.changed()
 		case <-look.C:
-		}
-		if r.reload() {
-			events, errs = r.watch(watcher)
+			if r.current.files.Changed() || r.tls.Changed() {
+				settle.changed()
+			}
+		case <-settle.C:
+			settle.ended()
+			changed, torn := r.reload()
+			if changed {
+				events, errs = r.watch(watcher)
+			}
+			if torn {
+				settle.changed()
+			}
 		}
 	}
 }
+
+// A settling is the time in which changes come to their end.
+type settling struct {
+	*time.Timer
+	since time.Time // of the first change; zero: there is none
+}
+
+func newSettling() *settling {
+	s := &settling{Timer: time.NewTimer(settleTime)}
+	s.Stop()
+	return s
+}
+
+func (s *settling) changed() {
+	now := time.Now()
+	if s.since.IsZero() {
+		s.since = now
+	}
+	s.Reset(min(settleTime, s.since.Add(settleAtMost).Sub(now)))
+}
+
+func (s *settling) ended() { s.since = time.Time{} }
 
 // watch asks to be told of changes in the directories of all files: a mounted Secret changes by a symbolic link beside
 // them. Directories that are watched already stay so. Without a watcher the channels are nil, and never tell.
@@ -76,23 +108,43 @@ func (r *reloader) watch(watcher *fsnotify.Watcher) (events <-chan fsnotify.Even
 	return watcher.Events, watcher.Errors
 }
 
-// reload looks whether anything changed, and replaces what did and is good.
-func (r *reloader) reload() (changed bool) {
+// reload looks whether anything changed, and replaces what did and is good. What changed again while it was read is torn:
+// it may be half of one state and half of another, so it is not taken, and has to be read again.
+func (r *reloader) reload() (changed, torn bool) {
 	if r.tls.Changed() {
 		changed = true
-		err := r.tls.Load()
-		r.report("tls", err)
+		r.report("tls", r.tls.Load())
+		torn = r.tls.Changed()
 	}
-	if r.current.files.Changed() {
-		changed = true
-		g, err := r.process.build(r.path)
-		if err == nil {
-			r.provider.Install(g.engine, g.file)
-		}
+	if !r.current.files.Changed() {
+		return changed, torn
+	}
+	g, err := r.buildContained()
+	if g != nil && g.files.Changed() {
+		r.log.Info("files changed while they were read, and are read again")
+		return changed, true
+	}
+	if err == nil {
+		r.provider.Install(g.engine, g.file)
+	}
+	if g != nil {
 		r.current = g
-		r.report("configuration", err)
 	}
-	return changed
+	r.report("configuration", err)
+	return true, torn
+}
+
+// buildContained takes a panic for an error: what parses certificates was written by others, and the last good
+// configuration must go on serving. The generation is then nil.
+func (r *reloader) buildContained() (g *generation, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			r.metrics.Panic()
+			r.log.Error("panic in a reload", zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+			g, err = nil, fmt.Errorf("panic: %v", value)
+		}
+	}()
+	return r.build(r.path)
 }
 
 func (r *reloader) report(what string, err error) {

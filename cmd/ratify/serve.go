@@ -98,7 +98,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	r := &reloader{process: p, path: o.config, current: g, provider: answerer, tls: certificates, metrics: metrics, log: log}
+	r := &reloader{build: p.build, path: o.config, current: g, provider: answerer, tls: certificates, metrics: metrics, log: log}
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
