@@ -131,7 +131,7 @@ func expect(dec *json.Decoder, want json.Delim) error {
 
 // early gives one name to a text that ends before the index does.
 func early(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -99,10 +99,10 @@ func TestFullReader(t *testing.T) {
 			t.Errorf("read %q and %v, want %q", p[:n], err, want)
 		}
 	}
-	if n, err := r.Read(make([]byte, 4)); n != 0 || err != io.EOF {
+	if n, err := r.Read(make([]byte, 4)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("read %d bytes and %v at the end", n, err)
 	}
-	if n, err := (fullReader{io.MultiReader(strings.NewReader("01"), iotest.ErrReader(io.ErrClosedPipe))}).Read(make([]byte, 4)); n != 2 || err != io.ErrClosedPipe {
+	if n, err := (fullReader{io.MultiReader(strings.NewReader("01"), iotest.ErrReader(io.ErrClosedPipe))}).Read(make([]byte, 4)); n != 2 || !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("read %d bytes and %v, want 2 and the reader's error", n, err)
 	}
 }

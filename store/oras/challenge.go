@@ -61,10 +61,12 @@ func parseChallengeLine(line string) []challenge {
 	}
 }
 
+func isTokenRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+}
+
 func token(s string) (word, rest string) {
-	end := strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	})
+	end := strings.IndexFunc(s, func(r rune) bool { return !isTokenRune(r) })
 	if end < 0 {
 		return s, ""
 	}

@@ -168,7 +168,7 @@ func (p retryPolicy) Retry(attempt int, resp *http.Response, err error) (time.Du
 		return stop, nil
 	}
 	p.budget.earn()
-	wait := minRetryWait + rand.N(minRetryWait)
+	wait := minRetryWait + rand.N(minRetryWait) //nolint:gosec // spreads retries, hides nothing
 	if err != nil {
 		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 			return stop, nil

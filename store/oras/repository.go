@@ -65,7 +65,7 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 		})
 	})
 	switch {
-	case isStatus(err, http.StatusNotFound):
+	case isNotFound(err):
 		err = &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+":"+reference), Err: err}
 	case errors.Is(err, errTooLarge{}):
 		err = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
@@ -96,7 +96,7 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 		})
 	})
 	switch {
-	case isStatus(err, http.StatusNotFound):
+	case isNotFound(err):
 		err = &ratify.Error{Code: ratify.RegistryInvalid, Message: r.session.quotedName() + " does not have " + desc.Digest.String() + ", which it refers to", Err: err}
 	case errors.Is(err, errTooLarge{}):
 		err = r.mismatch("of the size that was asked for")
@@ -162,7 +162,7 @@ func (r *repository) Referrers(ctx context.Context, subject ocispec.Descriptor) 
 	}
 	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
 	err := r.referrersByAPI(ctx, subject, list)
-	if isStatus(err, http.StatusNotFound) || errors.Is(err, errNoAPI{}) {
+	if isNotFound(err) || errors.Is(err, errNoAPI{}) {
 		r.session.pool.tagOnly.Set(key, true, r.session.pool.capabilityTTL)
 		return r.referrersByTag(ctx, subject)
 	}
@@ -317,7 +317,7 @@ func (r *repository) referrersByTag(ctx context.Context, subject ocispec.Descrip
 		own = digest.NewDigest(subject.Digest.Algorithm(), hash) == subject.Digest
 		return err
 	})
-	if isStatus(err, http.StatusNotFound) || own {
+	if isNotFound(err) || own {
 		return nil, nil
 	}
 	return list.result(err)
@@ -331,7 +331,8 @@ func mediaTypeOf(resp *http.Response) string {
 	return mediaType
 }
 
-func isStatus(err error, status int) bool {
+// isNotFound tells a 404 of the registry from one of its token server.
+func isNotFound(err error) bool {
 	var s *statusError
-	return errors.As(err, &s) && s.status == status && !s.token
+	return errors.As(err, &s) && s.status == http.StatusNotFound && !s.token
 }
