@@ -29,6 +29,13 @@ type Cache[V any] struct {
 	evicted uint64
 }
 
+// kept is what store holds. Its end is by the clock that nobody can set back; store's own is by the wall's, as are the
+// certificates that a value rests on.
+type kept[V any] struct {
+	value V
+	ends  time.Time
+}
+
 type queued struct {
 	key  string
 	size int64
@@ -51,7 +58,11 @@ func (c *Cache[V]) Get(key string) (value V, ok bool) {
 	if !ok {
 		return value, false
 	}
-	return item.(V), true
+	k := item.(kept[V])
+	if !time.Now().Before(k.ends) {
+		return value, false
+	}
+	return k.value, true
 }
 
 // Set keeps the value for ttl. What has no time left, or is larger than the whole cache, is not kept.
@@ -66,8 +77,9 @@ func (c *Cache[V]) Set(key string, value V, ttl time.Duration) {
 		return
 	}
 	c.makeRoom(size)
-	c.store.Set(key, value, ttl)
-	c.byKey[key] = c.oldest.PushBack(queued{key, size, time.Now().Add(ttl)})
+	ends := time.Now().Add(ttl)
+	c.store.Set(key, kept[V]{value, ends}, ttl)
+	c.byKey[key] = c.oldest.PushBack(queued{key, size, ends})
 	c.bytes += size
 }
 

@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,44 @@ func TestEntriesEnd(t *testing.T) {
 			t.Error("an entry without time was kept")
 		}
 	})
+}
+
+// TestClockSetBack: an entry does not live on because the wall's clock was set back.
+func TestClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(10, 1<<20, byLength)
+		c.Set("a", "1", time.Second)
+		item, _ := c.store.Get("a")
+		c.store.Set("a", item, time.Hour) // what go-cache would make of a clock that is an hour back
+		if _, ok := c.Get("a"); !ok {
+			t.Fatal("it has gone before its time")
+		}
+		time.Sleep(time.Second)
+		if _, ok := c.Get("a"); ok {
+			t.Error("it outlived its time")
+		}
+	})
+}
+
+// TestMemory: what is counted is what is held.
+func TestMemory(t *testing.T) {
+	const bound = 16 << 20
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	c := New(1<<20, bound, func(b []byte) int64 { return int64(len(b)) })
+	for i := range 100_000 {
+		c.Set(fmt.Sprintf("registry.example/repository@sha256:%064d", i), make([]byte, i%1024), time.Minute)
+	}
+	held := heap() - before
+	if s := c.Stats(); s.Bytes > bound || held > bound*5/4 || s.Evicted == 0 {
+		t.Errorf("%d bytes held, %+v", held, s)
+	}
+	runtime.KeepAlive(c)
 }
 
 func TestReplacing(t *testing.T) {
