@@ -288,7 +288,7 @@ func (g *generation) fly(f *flight, work func(context.Context, *flight)) {
 	defer func() {
 		if value := recover(); value != nil {
 			g.metrics.panics.Inc()
-			g.log.Error("panic in a verification", zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+			g.log.Error("panic in a verification", panicField(value), zap.ByteString("stack", debug.Stack()))
 			f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("panic: %v", value)}
 		}
 	}()

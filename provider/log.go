@@ -2,6 +2,7 @@ package provider
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +12,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
+// maxCauseBytes bounds an error in the log: some layers of words, and an outside text or two.
+const maxCauseBytes = 1 << 10
+
+func panicField(value any) zap.Field {
+	return zap.String("panic", cut(fmt.Sprint(value), maxCauseBytes))
+}
+
 // record writes one log record for each key, the whole report in it, and counts the verdict.
 func (p *Provider) record(operation, requestID string, answers []answer, took time.Duration) {
 	for _, a := range answers {
@@ -19,7 +27,7 @@ func (p *Provider) record(operation, requestID string, answers []answer, took ti
 			report, verifiers = &a.verdict.report, a.verdict.verifiers
 		}
 		if report == nil {
-			report = &ratify.Report{Version: ratify.ReportVersion}
+			report = &ratify.Report{Version: ratify.ReportVersion, Subject: shown(a.key), Timestamp: time.Now().UTC(), TraceID: ratify.NewTraceID()}
 			report.Fail(a.problem)
 		}
 		p.options.Metrics.verdicts.WithLabelValues(operation, string(report.Code)).Inc()
@@ -32,11 +40,11 @@ func (p *Provider) record(operation, requestID string, answers []answer, took ti
 			continue
 		}
 		fields := []zap.Field{
-			zap.Inline(loggedReport{report, verifiers, ratify.Truncate(a.key)}),
+			zap.Inline(loggedReport{report, verifiers, shown(a.key)}),
 			zap.Bool("cached", a.cached), zap.String("requestID", requestID), zap.Duration("took", took),
 		}
 		if a.problem != nil && a.problem.Err != nil {
-			fields = append(fields, zap.NamedError("cause", a.problem.Err))
+			fields = append(fields, zap.String("cause", cut(a.problem.Err.Error(), maxCauseBytes)))
 		}
 		entry.Write(fields...)
 	}

@@ -21,7 +21,7 @@ func (p *Provider) each(ctx context.Context, keys []string, one func(context.Con
 			defer func() {
 				if value := recover(); value != nil {
 					p.options.Metrics.panics.Inc()
-					p.options.Log.Error("panic in a key", zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+					p.options.Log.Error("panic in a key", panicField(value), zap.ByteString("stack", debug.Stack()))
 					answers[i] = answer{key: key, problem: &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("panic: %v", value)}}
 				}
 			}()
@@ -38,8 +38,7 @@ func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []a
 	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
 		s, err := ratify.ParseKey(key)
 		if err != nil {
-			// What cannot be parsed is shown as it was spelled.
-			v, err := g.refusal(ratify.Subject{Repository: ratify.Truncate(key)}, err)
+			v, err := g.refusal(ratify.Subject{Repository: shown(key)}, err)
 			return verdictAnswer(key, v, err)
 		}
 		v, cached, err := g.verify(ctx, s)
@@ -76,11 +75,13 @@ func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []a
 				return answer{value: pin(key, s, g.settings.Mutation.Reference), report: mutationReport(g, s, nil)}
 			}
 			err = resolveErr
+		} else {
+			s.Repository = shown(key)
 		}
 		problem := ratify.AsError(err)
 		a := answer{problem: problem, report: mutationReport(g, s, problem)}
 		if problem.Code.Definitive() {
-			a.problem, a.refusal = nil, fmt.Sprintf("%s: %s. %s", problem.Code, problem.UserMessage(), problem.UserRemedy())
+			a.problem, a.refusal = nil, cut(fmt.Sprintf("%s: %s. %s", problem.Code, problem.UserMessage(), problem.UserRemedy()), maxReasonBytes)
 		}
 		return a
 	})

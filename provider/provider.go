@@ -22,7 +22,6 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,7 +136,7 @@ func (p *Provider) contained(answer func() *externaldata.ProviderResponse) (resp
 		if value := recover(); value != nil {
 			trace := ratify.NewTraceID()
 			p.options.Metrics.panics.Inc()
-			p.options.Log.Error("panic in a request", zap.String("traceID", trace), zap.Any("panic", value), zap.ByteString("stack", debug.Stack()))
+			p.options.Log.Error("panic in a request", zap.String("traceID", trace), panicField(value), zap.ByteString("stack", debug.Stack()))
 			response = systemError(string(ratify.Internal) + ": " + ratify.Internal.Info().Message + " (trace " + trace + ")")
 		}
 	}()
@@ -214,11 +213,11 @@ func compose(answers []answer, requestID string) *externaldata.ProviderResponse 
 	for _, a := range answers {
 		switch {
 		case a.problem != nil:
-			unknown = append(unknown, fmt.Sprintf("%s: %s: %s. %s", ratify.Truncate(a.key), a.problem.Code, a.problem.UserMessage(), a.problem.UserRemedy()))
+			unknown = append(unknown, fmt.Sprintf("%s: %s: %s. %s", shown(a.key), a.problem.Code, a.problem.UserMessage(), a.problem.UserRemedy()))
 		case a.refusal != "":
-			refused = append(refused, ratify.Truncate(a.key)+": "+a.refusal)
+			refused = append(refused, shown(a.key)+": "+a.refusal)
 		case a.verdict != nil && !a.verdict.report.IsSuccess:
-			refused = append(refused, fmt.Sprintf("%s: %s: %s", ratify.Truncate(a.key), a.verdict.report.Code, a.verdict.report.Message))
+			refused = append(refused, fmt.Sprintf("%s: %s: %s", shown(a.key), a.verdict.report.Code, a.verdict.report.Message))
 		}
 	}
 	if len(unknown) > 0 {
@@ -226,7 +225,10 @@ func compose(answers []answer, requestID string) *externaldata.ProviderResponse 
 		if len(answers) > 1 {
 			done = fmt.Sprintf("%d of %d images could not be told: ", len(unknown), len(answers))
 		}
-		return systemError(done + strings.Join(append(refused, unknown...), "; ") + " (request " + requestID + ")")
+		if len(refused) > 0 {
+			done += enumerate(refused) + "; "
+		}
+		return systemError(done + enumerate(unknown) + " (request " + requestID + ")")
 	}
 	response := newResponse()
 	response.Response.Items = make([]externaldata.Item, 0, len(answers))

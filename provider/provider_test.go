@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -127,8 +128,9 @@ func TestBadRequests(t *testing.T) {
 		"trailing data":             {good + "{}", "after its end", 400},
 		"trailing garbage":          {good + "x", "after its end", 400},
 		"duplicate field":           {strings.Replace(good, `"kind"`, `"apiVersion":"externaldata.gatekeeper.sh/v1beta1","kind"`, 1), "twice", 400},
-		"duplicate by case":         {strings.Replace(good, `"keys"`, `"Keys":["a"],"keys"`, 1), "twice", 400},
-		"field of another case":     {strings.Replace(good, `"kind"`, `"Kind"`, 1), "kind is", 400},
+		"duplicate by case":         {strings.Replace(good, `"keys"`, `"Keys":["a"],"keys"`, 1), "is spelled", 400},
+		"field of another case":     {strings.Replace(good, `"kind"`, `"Kind"`, 1), `field "Kind" is spelled "kind"`, 400},
+		"duplicate by long s":       {strings.Replace(good, `"keys"`, `"keyſ":["a"],"keys"`, 1), `"key\u017f" is spelled "keys"`, 400},
 		"invalid UTF-8":             {strings.Replace(good, "pass", "pa\xffss", 1), "UTF-8", 400},
 		"another apiVersion":        {strings.Replace(good, "v1beta1", "v1alpha1", 1), "apiVersion", 400},
 		"another kind":              {strings.Replace(good, "ProviderRequest", "ProviderResponse", 1), "kind", 400},
@@ -555,8 +557,49 @@ func TestSystemErrorIsBounded(t *testing.T) {
 	}
 }
 
+// TestSystemErrorNamesTheUnknown: however many images are refused, and whatever they are called, the text says which one
+// could not be told and why, and it holds nothing that a terminal obeys.
+func TestSystemErrorNamesTheUnknown(t *testing.T) {
+	f := newFace(t, "")
+	keys := []string{"reg.example/down:1"}
+	for i := range maxKeys - 1 {
+		keys = append(keys, fmt.Sprintf("\x1b[31m\n%d %s", i, strings.Repeat("x", 200)))
+	}
+	text := f.systemError(VerifyPath, keys...)
+	for _, want := range []string{"1 of 64 images could not be told: ", "BAD_REFERENCE", "reg.example/down:1: REGISTRY_UNAVAILABLE: registry reg.example answered 503. ", " more; ", " (request "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q: %q", want, text)
+		}
+	}
+	if len(text) > maxSystemErrorBytes || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		t.Errorf("%d bytes: %q", len(text), text)
+	}
+	// Nor do the words of a refusal, beside the key, which is echoed.
+	key := "a\x1b[31m"
+	report := f.verify(key)[key]
+	for name, value := range report {
+		if text, ok := value.(string); ok && name != "key" && strings.Contains(text, "\x1b") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	for _, entry := range f.logs.All() {
+		if fmt.Sprint(entry.ContextMap()) != strings.ReplaceAll(fmt.Sprint(entry.ContextMap()), "\x1b", "") {
+			t.Errorf("logged: %v", entry.ContextMap())
+		}
+	}
+}
+
+func TestCausesAreBounded(t *testing.T) {
+	f := newFace(t, "")
+	f.provider.record("verify", "id", []answer{{key: "k", problem: &ratify.Error{Code: ratify.Internal, Err: errors.New(strings.Repeat("x", 1<<20))}}}, 0)
+	m := f.logs.All()[0].ContextMap()
+	if n := len(m["cause"].(string)); n > maxCauseBytes || m["traceID"] == "" || m["subject"] != "k" {
+		t.Errorf("%d bytes, %v %v", n, m["traceID"], m["subject"])
+	}
+}
+
 func FuzzRequest(f *testing.F) {
-	for _, seed := range []string{requestBody("a"), requestBody("a", "a", "b"), "{}", `{"request":{"keys":[{}]}}`, `{"a":[[[[`} {
+	for _, seed := range []string{requestBody("a"), requestBody("a", "a", "b"), "{}", `{"request":{"keys":[{}]}}`, `{"a":[[[[`, strings.Replace(requestBody("a"), `"keys"`, `"keyſ":["b"],"keys"`, 1), strings.Replace(requestBody("a"), `"keys"`, `"Keys"`, 1)} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -25,6 +25,11 @@ const (
 	maxDepth = 16
 	// maxSystemErrorBytes bounds a systemError: it ends in an admission denial that a person reads.
 	maxSystemErrorBytes = 4 << 10
+	// maxReasonBytes bounds what is said of one image: its name, and a message and a remedy with an outside text each.
+	maxReasonBytes = 1 << 10
+	// maxReasonsBytes bounds each of the two lists of a systemError, refusals and unknowns, so that neither crowds out
+	// the other, nor the end of the text.
+	maxReasonsBytes = 3 * maxSystemErrorBytes / 8
 )
 
 // A badRequest is a request that breaks the protocol; its words go back to the caller.
@@ -88,13 +93,18 @@ func (r *requestReader) object(depth int, fields map[string]func() error) error 
 			return err
 		}
 		name, _ := token.(string)
-		folded := strings.ToLower(name)
+		folded := foldName(name)
 		if seen[folded] {
 			return fmt.Errorf("field %s is there twice", ratify.Quote(name))
 		}
 		seen[folded] = true
 		read, known := fields[name]
 		if !known {
+			for field := range fields {
+				if foldName(field) == folded {
+					return fmt.Errorf("field %s is spelled %q", ratify.Quote(name), field)
+				}
+			}
 			r.unknown++
 			read = func() error { return r.skip(depth + 1) }
 		}
@@ -104,6 +114,9 @@ func (r *requestReader) object(depth int, fields map[string]func() error) error 
 	}
 	return r.delimiter('}')
 }
+
+// foldName gives one spelling to all names that encoding/json takes for one: it knows a Kelvin sign for a k, and a long s.
+func foldName(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 func (r *requestReader) delimiter(want json.Delim) error {
 	token, err := r.d.Token()
@@ -188,12 +201,42 @@ func newResponse() *externaldata.ProviderResponse {
 // systemError too, and would admit from its cache what it has just denied.
 func systemError(text string) *externaldata.ProviderResponse {
 	r := newResponse()
-	if len(text) > maxSystemErrorBytes {
-		text = strings.ToValidUTF8(text[:maxSystemErrorBytes-len("…")], "") + "…"
-	}
+	text = cut(text, maxSystemErrorBytes)
 	if text == "" {
 		text = string(ratify.Internal) // an empty systemError would be none
 	}
 	r.Response.SystemError = text
 	return r
+}
+
+// cut shortens a text to a number of bytes.
+func cut(text string, bound int) string {
+	if len(text) <= bound {
+		return text
+	}
+	return strings.ToValidUTF8(text[:bound-len("…")], "") + "…"
+}
+
+// shown is a key for people: as it was spelled, unless it has characters that a terminal or a log may obey.
+func shown(key string) string {
+	if quoted := ratify.Quote(key); quoted != `"`+key+`"` {
+		return quoted
+	}
+	return key
+}
+
+// enumerate lists what is to be said of some images, as far as there is room.
+func enumerate(reasons []string) string {
+	var text strings.Builder
+	for i, reason := range reasons {
+		reason = cut(reason, maxReasonBytes)
+		if i > 0 && text.Len()+len(reason) > maxReasonsBytes {
+			return fmt.Sprintf("%s; and %d more", &text, len(reasons)-i)
+		}
+		if i > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(reason)
+	}
+	return text.String()
 }
