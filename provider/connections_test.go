@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -226,6 +227,34 @@ func TestEndUnderLoad(t *testing.T) {
 	callers.Wait()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestClientCertificateEnds: a connection that is kept open does not outlive the certificate it was let in by.
+func TestClientCertificateEnds(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	r := run(t, i, patient)
+	end := time.Now().Add(4 * time.Second)
+	short := gatekeeper
+	short.notAfter = end
+	client := i.client(t, i.clientCA, short)
+	if answer, err := ask(client, r.url); err != nil || !strings.HasPrefix(answer, "200") {
+		t.Fatalf("%q, %v", answer, err)
+	}
+	time.Sleep(time.Until(end) + time.Second)
+	request, _ := http.NewRequest(http.MethodPost, r.url, strings.NewReader(requestBody("reg.example/pass:1")))
+	request.Header.Set("Content-Type", "application/json")
+	kept := false
+	request = request.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { kept = c.Reused }}))
+	response, err := client.Do(request)
+	if err != nil || !kept {
+		t.Fatalf("%v, the connection was kept: %t", err, kept)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusForbidden || decodeResponse(t, data).Response.SystemError == "" || !response.Close {
+		t.Errorf("%d %s %v", response.StatusCode, data, err)
 	}
 }
 

@@ -121,6 +121,8 @@ func (v worldVerifier) Verify(ctx context.Context, _, _ ocispec.Descriptor, repo
 		panic("a verifier that panics")
 	case "cannot-be-encoded":
 		return ratify.Result{Passed: true, Extensions: map[string]any{"bad": panicky{}}}, nil
+	case "wordy":
+		return ratify.Result{Passed: true, Extensions: map[string]any{"noise": strings.Repeat("x", maxReportBytes-(2<<10))}}, nil
 	case "large":
 		return ratify.Result{Passed: true, Extensions: map[string]any{"noise": strings.Repeat("x", 2*maxVerifiersBytes)}}, nil
 	}
