@@ -30,7 +30,8 @@ test: ## run all tests but those on a real cluster, with the race detector; prin
 	cd test && GOCOVERDIR=$(COVER)/test $(SUM) -- -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
 	cd test && $(SUM) -- -modfile=gatekeeper317.mod -tags=gatekeeper317 ./library
 	cd tools/image && $(SUM) -- -race ./...
-	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED)
+	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED) | \
+	  awk '{ print; if ($$3 + 0 < 80) low = low " " $$1 } END { if (low) { print "below 80 %:" low; exit 1 } }'
 
 e2e: ## run the transcript on a real API server, etcd and Gatekeeper (builds them at the first time: ten minutes)
 	cd test && $(SUM) --format=standard-verbose -- -count=1 -timeout=60m ./e2e/...
