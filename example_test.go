@@ -44,7 +44,9 @@ func ExampleEngine_Verify() {
 	}
 	engine, err := ratify.NewEngine(ratify.Setup{
 		Stores: []ratify.NamedStore{{Name: "registries", Scopes: []string{"*"}, Store: fakeStore{
-			open: func(context.Context, ratify.Subject) (subject, evidence ratify.Repository, err error) { return registry, registry, nil },
+			open: func(context.Context, ratify.Subject) (subject, evidence ratify.Repository, err error) {
+				return registry, registry, nil
+			},
 		}}},
 		Verifiers: []ratify.NamedVerifier{{Name: "inspection", Type: "example", Verifier: inspector{}}},
 		Policies:  []ratify.Policy{{Name: "default", Scopes: []string{"registry.example/*"}, Verifiers: []string{"inspection"}}},
