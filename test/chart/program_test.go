@@ -8,16 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ratify-provider/ratify/test/program/programtest"
 )
 
 // TestProgramTakesIt gives the program what the chart renders: it knows every flag, and finds nothing wrong in the configuration.
 func TestProgramTakesIt(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "ratify")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/ratify")
-	build.Dir = filepath.Join(testChart(t).Dir, "..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := programtest.Build(t)
 	sets, err := EveryValue(defaults(t), testPair(t))
 	if err != nil {
 		t.Fatal(err)
@@ -26,15 +23,21 @@ func TestProgramTakesIt(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			objects := render(t, set)
 			// With --help, flags are parsed and nothing is started.
-			if out, err := exec.CommandContext(t.Context(), program, append(arguments(objects), "--help")...).CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
+			run(t, binary, append(arguments(objects), "--help")...)
 			dir := unpack(t, objects)
 			file := filepath.Join(dir, "config", "config.yaml")
-			if out, err := exec.CommandContext(t.Context(), program, "check", file).CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
+			run(t, binary, "check", file)
 		})
+	}
+}
+
+// run runs the program, which must end well.
+func run(t *testing.T, binary string, args ...string) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), binary, args...)
+	command.Env = append(command.Environ(), programtest.Environment()...)
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

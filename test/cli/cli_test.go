@@ -13,15 +13,16 @@ package cli
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ratify-provider/ratify/test/program/programtest"
 )
 
 func TestScripts(t *testing.T) {
-	bin := buildCommand(t)
+	bin := filepath.Dir(programtest.Build(t, "-ldflags=-X main.version=v0.0.0-test"))
 	w := newWorld(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -31,30 +32,11 @@ func TestScripts(t *testing.T) {
 			env.Vars = append(env.Vars, w.vars...)
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
-			if dir := os.Getenv("GOCOVERDIR"); dir != "" {
-				env.Setenv("GOCOVERDIR", dir)
-			}
+			env.Vars = append(env.Vars, programtest.Environment()...)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "expand": expand, "layout": w.layout, "await": w.await,
 		},
 	})
-}
-
-// buildCommand builds the program as the main module has it, and returns the directory that holds it.
-func buildCommand(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	args := []string{"build", "-o", filepath.Join(dir, "ratify"), "-ldflags", "-X main.version=v0.0.0-test"}
-	if os.Getenv("GOCOVERDIR") != "" {
-		// The mode is that of tests under the race detector, with whose counts these are added up.
-		args = append(args, "-cover", "-covermode=atomic", "-coverpkg=./...")
-	}
-	build := exec.Command("go", append(args, "./cmd/ratify")...)
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v\n%s", err, out)
-	}
-	return dir
 }

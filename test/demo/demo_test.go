@@ -6,14 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,26 +21,18 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/test/fixture"
+	"github.com/ratify-provider/ratify/test/program"
+	"github.com/ratify-provider/ratify/test/program/programtest"
 )
 
-// childVariable makes the test's own program something else: the demonstration, or a provider that does not serve.
+// childVariable makes the test's own program the demonstration.
 const childVariable = "RATIFY_DEMO_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	switch os.Getenv(childVariable) {
-	case "demo":
+	if os.Getenv(childVariable) != "" {
 		main()
-	case "fails":
-		fmt.Println("error: the port is taken")
-		os.Exit(3)
-	case "silent":
-		asked := make(chan os.Signal, 1)
-		signal.Notify(asked, syscall.SIGTERM)
-		fmt.Println(`{"msg":"here"}`)
-		<-asked
-	default:
-		os.Exit(m.Run())
 	}
+	os.Exit(m.Run())
 }
 
 // limit is how long one demonstration may take, a cold build of the command on a busy machine included.
@@ -61,7 +50,7 @@ func start(t *testing.T, environment ...string) (command *exec.Cmd, stdout io.Re
 	tmp = t.TempDir()
 	command = exec.CommandContext(ctx, program)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	environment = append(environment, childVariable+"=demo", "TMPDIR="+tmp, "KEEP="+keepOf(environment))
+	environment = append(environment, childVariable+"=1", "TMPDIR="+tmp, "KEEP="+keepOf(environment))
 	command.Env = slices.Concat(os.Environ(), environment, coverage())
 	stderr = &bytes.Buffer{}
 	command.Stderr = stderr
@@ -75,16 +64,10 @@ func start(t *testing.T, environment ...string) (command *exec.Cmd, stdout io.Re
 	return command, pipe, stderr, tmp
 }
 
-// coverage lets what the provider does here count where this test's own coverage is counted. The directory is that of
-// the flag: go test -cover sets GOCOVERDIR to one of its own.
+// coverage lets what the provider does here count where this test's own coverage is counted: the demonstration builds it
+// with the flags of the environment.
 func coverage() []string {
-	if testing.CoverMode() == "" {
-		return nil
-	}
-	return []string{
-		"GOFLAGS=" + os.Getenv("GOFLAGS") + " -cover -coverpkg=./... -covermode=" + testing.CoverMode(),
-		"GOCOVERDIR=" + flag.Lookup("test.gocoverdir").Value.String(),
-	}
+	return append(programtest.Environment(), "GOFLAGS="+strings.Join(append(programtest.BuildFlags(), os.Getenv("GOFLAGS")), " "))
 }
 
 // keepOf keeps a KEEP of the shell that runs the tests out of them.
@@ -298,10 +281,11 @@ func TestNewVerdict(t *testing.T) {
 		"everything goes wrong": {admitted, []string{"x"}, `{}`, []string{"denied", "isSuccess", "code", "digest", "does not say"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v, err := newVerdict(test.c, image, test.denials, []byte(test.line))
+			got, err := program.ParseRecord([]byte(test.line))
 			if err != nil {
 				t.Fatal(err)
 			}
+			v := newVerdict(test.c, image, test.denials, got)
 			if len(v.problems) != len(test.wrong) {
 				t.Fatalf("problems %q, want %d", v.problems, len(test.wrong))
 			}
@@ -320,42 +304,12 @@ func TestNewVerdict(t *testing.T) {
 			}
 		})
 	}
-	if _, err := newVerdict(admitted, image, nil, []byte("no JSON")); err == nil {
-		t.Error("a line that is no JSON is taken for a record")
-	}
-}
-
-// TestProviderThatDoesNotServe: what the provider said is what the reader has to see.
-func TestProviderThatDoesNotServe(t *testing.T) {
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, test := range map[string]struct {
-		program, child string
-		wait           time.Duration
-		want           string
-	}{
-		"is not there": {filepath.Join(t.TempDir(), "missing"), "", time.Minute, "no such file"},
-		"fails":        {program, "fails", time.Minute, "error: the port is taken"},
-		"says nothing": {program, "silent", time.Second, "context deadline exceeded"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Setenv(childVariable, test.child)
-			ctx, cancel := context.WithTimeout(t.Context(), test.wait)
-			defer cancel()
-			p, err := startProvider(ctx, filepath.Join(t.TempDir(), "log"), test.program)
-			if err == nil || !strings.Contains(err.Error(), test.want) || p != nil {
-				t.Errorf("got %v, %v; want an error with %q", p, err, test.want)
-			}
-		})
-	}
 }
 
 func TestOutsideTheRepository(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), false, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "run the demonstration inside the repository") {
+	if code := run(t.Context(), false, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "run this inside the repository") {
 		t.Errorf("ends with %d and says %q", code, stderr.String())
 	}
 }
@@ -384,31 +338,6 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("ends with %d and says %q", code, stderr.String())
 	}
 	leavesNothing(t, tmp, "")
-}
-
-func TestRecords(t *testing.T) {
-	l := newRecords()
-	reader, writer := io.Pipe()
-	go l.read(reader)
-	every := func(record) bool { return true }
-	fmt.Fprintf(writer, "not a record\n{\"msg\":\"one\"}\n")
-	line, err := l.wait(t.Context(), 0, every)
-	if err != nil || string(line) != `{"msg":"one"}` {
-		t.Fatalf("got %s, %v", line, err)
-	}
-	from := l.len()
-	go fmt.Fprintf(writer, "{\"msg\":\"two\"}\n")
-	if line, err = l.wait(t.Context(), from, every); err != nil || string(line) != `{"msg":"two"}` {
-		t.Fatalf("got %s, %v", line, err)
-	}
-	// A line beyond the bound ends what is read, not what is written.
-	if _, err := writer.Write(bytes.Repeat([]byte("x"), 2*maxRecordBytes)); err != nil {
-		t.Fatal(err)
-	}
-	writer.Close()
-	if _, err := l.wait(t.Context(), l.len(), every); err == nil || !strings.Contains(err.Error(), `{"msg":"two"}`) {
-		t.Errorf("after the end: %v", err)
-	}
 }
 
 func TestShell(t *testing.T) {

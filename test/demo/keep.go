@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ratify-provider/ratify/test/fixture"
+	"github.com/ratify-provider/ratify/test/program"
 )
 
 // keep prints command lines to try, and waits for the end.
@@ -19,8 +20,8 @@ func (d *demo) keep(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-d.provider.ended:
-		return errors.Join(errors.New("the provider ended"), d.provider.failure)
+	case <-d.provider.Ended():
+		return errors.Join(errors.New("the provider ended"), d.provider.Failure())
 	}
 }
 
@@ -33,17 +34,17 @@ func (d *demo) tries() []try {
 	ask := func(path string, keys ...string) string {
 		body := fmt.Sprintf(`{"apiVersion":"externaldata.gatekeeper.sh/v1beta1","kind":"ProviderRequest","request":{"keys":["%s"]}}`, strings.Join(keys, `","`))
 		return shell("curl", "--silent", "--show-error", "--write-out", `\n`, "--cacert", pki.ServerCAFile, "--cert", pki.ClientCertFile, "--key", pki.ClientKeyFile,
-			"--header", "Content-Type: application/json", "--data", body, d.provider.url(path))
+			"--header", "Content-Type: application/json", "--data", body, d.provider.URL(path))
 	}
 	return []try{
-		{"what Gatekeeper asks: are these images verified?", ask(verifyPath, signed, unsigned)},
-		{"what Gatekeeper asks to pin a tag to its digest", ask(mutatePath, signed)},
+		{"what Gatekeeper asks: are these images verified?", ask(program.VerifyPath, signed, unsigned)},
+		{"what Gatekeeper asks to pin a tag to its digest", ask(program.MutatePath, signed)},
 		{"the same engine and configuration on the command line (1 of 2 is refused: exit code 1)", shell(d.binary, "verify", "--config", d.fixture.ConfigFile, signed, unsigned)},
 		{"the same with a certificate instead of a configuration", shell(d.binary, "verify", "--plain-http", "--notation-cert", d.fixture.SignerFile, signed)},
 		{"who signed it, with which certificates?", shell(d.binary, "inspect", "--plain-http", images[fixture.Multi].Reference)},
 		{"what is attached to it?", shell(d.binary, "ls", "--plain-http", images[fixture.Multi].Reference)},
-		{"the provider's metrics", shell("curl", "--silent", "--show-error", "http://"+d.provider.health+"/metrics")},
-		{"the provider's log", shell("tail", "-n", "3", d.provider.logFile)},
+		{"the provider's metrics", shell("curl", "--silent", "--show-error", "http://"+d.provider.HealthAddress+"/metrics")},
+		{"the provider's log", shell("tail", "-n", "3", d.logFile)},
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/ratify-provider/ratify/test/engine"
 	"github.com/ratify-provider/ratify/test/fixture"
+	"github.com/ratify-provider/ratify/test/program"
 )
 
 func main() {
@@ -70,14 +70,15 @@ type demo struct {
 
 	dir      string
 	binary   string
+	logFile  string
 	fixture  *fixture.Fixture
-	provider *provider
+	provider *program.Provider
 	engine   *engine.Engine
 }
 
 // show runs the whole demonstration and returns how many verdicts were wrong.
 func (d *demo) show(ctx context.Context, keep bool) (problems int, err error) {
-	root, err := findRoot()
+	root, err := program.Root()
 	if err != nil {
 		return 0, err
 	}
@@ -88,7 +89,7 @@ func (d *demo) show(ctx context.Context, keep bool) (problems int, err error) {
 		name string
 		do   func() error
 	}{
-		{"building ratify (a minute or two the first time)", func() error { return d.build(ctx, root) }},
+		{"building ratify (a minute or two the first time)", func() error { return d.build(ctx) }},
 		{"starting a registry with freshly signed images", func() error { return d.startRegistry(ctx) }},
 		{"starting the provider behind mutual TLS 1.3", func() error { return d.startProvider(ctx) }},
 		{"loading the template and the constraint into Gatekeeper's engine", func() error { return d.startEngine(root) }},
@@ -123,7 +124,7 @@ func (d *demo) close() error {
 		d.engine.Close()
 	}
 	if d.provider != nil {
-		errs = append(errs, d.provider.stop())
+		errs = append(errs, d.provider.Stop())
 	}
 	if d.fixture != nil {
 		errs = append(errs, d.fixture.Close())
@@ -134,34 +135,10 @@ func (d *demo) close() error {
 	return errors.Join(errs...)
 }
 
-// The files of the library that are shown; their names are also how the repository's root is found.
-var (
-	templateFile   = filepath.Join("library", "default", "template.yaml")
-	constraintFile = filepath.Join("library", "default", "samples", "constraint.yaml")
-)
-
-// findRoot returns the repository's root: the working directory, or the nearest one above it that holds the library.
-func findRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, templateFile)); err == nil {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("find %s above %s: run the demonstration inside the repository", templateFile, dir)
-		}
-	}
-}
-
 // build builds the command that is to be shown. What the toolchain says, of downloads say, goes to the reader.
-func (d *demo) build(ctx context.Context, root string) error {
-	d.binary = filepath.Join(d.dir, "ratify")
-	command := exec.CommandContext(ctx, "go", "build", "-o", d.binary, "./cmd/ratify")
-	command.Dir, command.Stdout, command.Stderr = root, d.err, d.err
-	return command.Run()
+func (d *demo) build(ctx context.Context) (err error) {
+	d.binary, err = program.Build(ctx, d.dir, program.BuildOptions{Output: d.err})
+	return err
 }
 
 func (d *demo) startRegistry(ctx context.Context) error {
@@ -183,27 +160,25 @@ const (
 
 func (d *demo) startProvider(ctx context.Context) error {
 	pki := d.fixture.PKI
+	d.logFile = filepath.Join(d.dir, "provider.log")
 	var err error
-	d.provider, err = startProvider(ctx, filepath.Join(d.dir, "provider.log"), d.binary, "serve",
+	d.provider, err = program.Serve(ctx, program.ServeOptions{Binary: d.binary, LogFile: d.logFile, Args: []string{
 		"--config", d.fixture.ConfigFile,
-		"--address", "127.0.0.1:0",
 		"--cert-dir", pki.CertDir,
 		"--client-ca", pki.ClientCAFile,
 		"--client-name", fixture.GatekeeperName,
-		"--health-address", "127.0.0.1:0",
 		"--verify-timeout", verifyTimeout,
 		"--mutate-timeout", mutateTimeout,
-		"--shutdown-delay", "0s", // nobody else has to be told that it ends
-	)
+	}})
 	return err
 }
 
 func (d *demo) startEngine(root string) error {
-	template, err := os.ReadFile(filepath.Join(root, templateFile))
+	template, err := os.ReadFile(filepath.Join(root, "library", "default", "template.yaml"))
 	if err != nil {
 		return err
 	}
-	constraint, err := os.ReadFile(filepath.Join(root, constraintFile))
+	constraint, err := os.ReadFile(filepath.Join(root, "library", "default", "samples", "constraint.yaml"))
 	if err != nil {
 		return err
 	}
@@ -213,7 +188,7 @@ func (d *demo) startEngine(root string) error {
 		ClientKey:  pki.ClientKeyFile,
 		Providers: []engine.Provider{{
 			Name:           "ratify-provider",
-			URL:            d.provider.url(verifyPath),
+			URL:            d.provider.URL(program.VerifyPath),
 			CAPEM:          pki.ServerCAPEM,
 			TimeoutSeconds: providerTimeout,
 		}},

@@ -12,6 +12,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/test/engine"
 	"github.com/ratify-provider/ratify/test/fixture"
+	"github.com/ratify-provider/ratify/test/program"
 )
 
 // A case is one image of the demonstration, and what has to come of it.
@@ -37,7 +38,7 @@ func cases() []demoCase {
 // A verdict is what came of a case.
 type verdict struct {
 	demoCase
-	got     record
+	got     program.Record
 	denials []string
 	// problems say what is not as it must be; none is good.
 	problems []string
@@ -49,22 +50,18 @@ func (d *demo) transcript(ctx context.Context) ([]verdict, error) {
 	for _, c := range cases() {
 		image := d.fixture.Images[c.image]
 		fmt.Fprintf(d.out, "\n# %s: %s\n$ kubectl run %s --image=%s\n", c.image, c.about, c.pod, image.Reference)
-		from := d.provider.log.len()
+		from := d.provider.Lines()
 		denials, err := d.engine.Deny(ctx, engine.Pod(c.pod, image.Reference))
 		if err != nil {
 			return nil, fmt.Errorf("create pod %s: %w", c.pod, err)
 		}
 		fmt.Fprintln(d.out, kubectl(c.pod, denials))
-		line, err := d.provider.log.wait(ctx, from, func(r record) bool { return r.Msg == "verify" && r.Key == image.Reference })
+		got, err := d.provider.Wait(ctx, from, func(r program.Record) bool { return r.Msg == "verify" && r.Key == image.Reference })
 		if err != nil {
 			return nil, err
 		}
-		v, err := newVerdict(c, image, denials, line)
-		if err != nil {
-			return nil, err
-		}
-		verdicts = append(verdicts, v)
-		fmt.Fprintf(d.out, "The provider's log:\n%s\n", indent(line))
+		verdicts = append(verdicts, newVerdict(c, image, denials, got))
+		fmt.Fprintf(d.out, "The provider's log:\n%s\n", indent(got.Line))
 	}
 	return verdicts, nil
 }
@@ -87,11 +84,8 @@ func indent(line []byte) string {
 }
 
 // newVerdict holds the two answers against what they have to be: the template's, which decides, and the provider's.
-func newVerdict(c demoCase, image fixture.Image, denials []string, line []byte) (verdict, error) {
-	v := verdict{demoCase: c, denials: denials}
-	if err := json.Unmarshal(line, &v.got); err != nil {
-		return v, fmt.Errorf("read the record of %s: %w", image.Reference, err)
-	}
+func newVerdict(c demoCase, image fixture.Image, denials []string, got program.Record) verdict {
+	v := verdict{demoCase: c, got: got, denials: denials}
 	problem := func(format string, args ...any) { v.problems = append(v.problems, fmt.Sprintf(format, args...)) }
 	if admitted := len(denials) == 0; admitted != c.admitted() {
 		problem("the pod is %s", outcome(admitted))
@@ -109,7 +103,7 @@ func newVerdict(c demoCase, image fixture.Image, denials []string, line []byte) 
 	if len(denials) > 0 && (len(denials) > 1 || !strings.HasPrefix(denials[0], reason)) {
 		problem("the denial does not say %q", reason)
 	}
-	return v, nil
+	return v
 }
 
 func outcome(admitted bool) string {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -30,21 +29,6 @@ type provider struct {
 	port, health int
 	process      *cluster.Process
 	logs         []string // the log of every process so far
-}
-
-// buildRatify compiles the product's command into a folder, or takes the one that RATIFY_BINARY names: a release is tested as it is shipped.
-func buildRatify(t *testing.T, dir string) string {
-	t.Helper()
-	if binary := os.Getenv("RATIFY_BINARY"); binary != "" {
-		return binary
-	}
-	binary := filepath.Join(dir, "ratify")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "./cmd/ratify")
-	cmd.Dir = filepath.Join("..", "..")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build ratify: %v\n%s", err, out)
-	}
-	return binary
 }
 
 func newProvider(t *testing.T) *provider {

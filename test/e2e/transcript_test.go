@@ -13,6 +13,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/test/cluster"
 	"github.com/ratify-provider/ratify/test/fixture"
+	"github.com/ratify-provider/ratify/test/program"
 )
 
 // A chain is everything that takes part: the cluster, the registry, the provider.
@@ -98,7 +99,11 @@ func helmInstall(t *testing.T, c *chain) {
 }
 
 func providerServes(t *testing.T, c *chain) {
-	c.provider.binary = buildRatify(t, c.Dir)
+	binary, err := program.Build(t.Context(), c.Dir, program.BuildOptions{Flags: []string{"-trimpath"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.provider.binary = binary
 	c.provider.take(t, c.Cluster, "ratify")
 	c.provider.start(t, c.Dir)
 }
