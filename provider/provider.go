@@ -148,9 +148,8 @@ func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
 		return nil, &badRequest{http.StatusUnsupportedMediaType, "the content type is not application/json"}
 	}
-	// What is no connection has no deadlines; the server's own bound holds where one cannot be set.
-	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(deadline)
+	// For the body alone: once it is read the server lifts the deadline. Where none can be set, its own bound holds.
+	_ = http.NewResponseController(w).SetReadDeadline(deadline)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -159,9 +158,6 @@ func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 	case err != nil:
 		return nil, &badRequest{http.StatusBadRequest, "the request could not be read whole"}
 	}
-	// While the answer is made the server reads on, to learn whether the caller is gone, and takes the end of a read
-	// deadline for that.
-	_ = connection.SetReadDeadline(time.Time{})
 	keys, unknown, err := decodeRequest(body)
 	p.options.Metrics.unknownFields.Add(float64(unknown))
 	if err != nil {
