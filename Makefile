@@ -27,7 +27,7 @@ demo: ## show it at work on this machine: no cluster, no account (KEEP=1 leaves 
 test: ## run all tests but those on a real cluster, with the race detector; print the coverage
 	@rm -rf $(COVER) && mkdir -p $(COVER)/main $(COVER)/test
 	$(SUM) -- -race -cover -coverpkg=$(MEASURED) ./... -args -test.gocoverdir=$(COVER)/main
-	cd test && GOCOVERDIR=$(COVER)/test $(SUM) -- -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
+	cd test && $(SUM) -- -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
 	cd test && $(SUM) -- -modfile=gatekeeper317.mod -tags=gatekeeper317 ./library
 	cd tools/image && $(SUM) -- -race ./...
 	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED) | \
@@ -43,9 +43,9 @@ lint: ## check format, vet, lint and known vulnerabilities
 	  echo "govulncheck did NOT run: its database cannot be reached from here"; }
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
-	@for m in . test; do (cd $$m && go list ./... | while read -r pkg; do \
+	@go list ./... | while read -r pkg; do \
 	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done); done
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
 
 bench: ## run the Go benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
