@@ -41,7 +41,7 @@ const (
 	providerTimeout = 4
 	// patience is how long anything that must happen may take before a test gives up.
 	patience = 30 * time.Second
-	// tagTTL is how long the provider takes a tag to mean the same digest.
+	// tagTTL is how long the provider takes a tag to mean the same digest, where a test does not say otherwise.
 	tagTTL = time.Second
 )
 
@@ -148,12 +148,12 @@ func read(t *testing.T, name string) []byte {
 
 // settings are what differs in a configuration: everything of the registry, by the trusted signer.
 type settings struct {
-	scopes     string // of the policy; empty is everything
-	trust      []string
-	registries string // further entries, a line each
+	scopes string // of the policy; empty is everything
+	trust  []string
+	tagTTL time.Duration // how long the provider takes a tag to mean the same digest
 }
 
-// configuration has for placeholders the registry's entry, further ones, the trust store's files and the policy's scopes.
+// configuration has for placeholders the registry's entry, the trust store's files, the policy's scopes and the tags' TTL.
 const configuration = `
 stores:
 - name: registries
@@ -162,7 +162,6 @@ stores:
   settings:
     registries:
     - {host: %q, %s, allowPrivate: true}
-%s
 verifiers:
 - name: notation
   type: notation
@@ -195,7 +194,10 @@ func (w *world) configure(t *testing.T, s settings) {
 	if s.trust == nil {
 		s.trust = []string{w.SignerFile}
 	}
-	w.write(t, fmt.Sprintf(configuration, w.Host, way, s.registries, strings.Join(s.trust, ", "), s.scopes, tagTTL))
+	if s.tagTTL == 0 {
+		s.tagTTL = tagTTL
+	}
+	w.write(t, fmt.Sprintf(configuration, w.Host, way, strings.Join(s.trust, ", "), s.scopes, s.tagTTL))
 }
 
 func (w *world) write(t *testing.T, text string) {
