@@ -11,6 +11,7 @@ type Code string
 // The codes. The table below gives each its message, cause and remedy.
 const (
 	Verified    Code = "VERIFIED"
+	Audited     Code = "AUDITED"
 	Skipped     Code = "SKIPPED"
 	Pinned      Code = "PINNED"
 	NotExamined Code = "NOT_EXAMINED"
@@ -71,6 +72,7 @@ type CodeInfo struct {
 // codeTable is the only place where a code gets its words; a golden file and the manual hold it.
 var codeTable = []CodeInfo{
 	{Verified, OutcomeVerified, "verification succeeded", "The evidence that the policy asks for is there and good.", "nothing to do"},
+	{Audited, OutcomeVerified, "admitted, although something is wrong that the policy only logs", "The trust policy statement that applies does not enforce a check that failed: its level is audit or permissive, or an override says so. The verifier reports say what was found.", "see the verifier reports; what they say would be refused at level strict"},
 	{Skipped, OutcomeVerified, "the policy asks for no verification here", "The trust policy statement that applies has the level skip.", "nothing to do"},
 	{Pinned, OutcomeNote, "the reference was pinned to its digest", "Mutation resolved the tag, or the reference has a digest already. It says nothing about signatures.", "nothing to do"},
 	{NotExamined, OutcomeNote, "not examined, the decision did not need it", "The policy was decided by other evidence first.", "run ratify inspect to examine all evidence"},

@@ -50,6 +50,17 @@ func (s *standing) verdict() verdict {
 	}
 }
 
+// code is how a verifier passed: by its best evidence.
+func (s *standing) code() Code {
+	code := Audited
+	for _, r := range s.reports {
+		if r.IsSuccess && r.Code != Audited {
+			code = r.Code
+		}
+	}
+	return code
+}
+
 // A piece is one piece of evidence for one verifier.
 type piece struct {
 	verifier int
@@ -282,7 +293,11 @@ func (x *examination) settle(s *standing, v NamedVerifier, evidence ocispec.Desc
 		s.end, s.fresh = result.NotAfter, result.FreshUntil
 	}
 	s.passed = true
-	r := x.verifierReport(v, evidence, Verified, true)
+	code := Verified
+	if result.Code == Audited {
+		code = Audited
+	}
+	r := x.verifierReport(v, evidence, code, true)
 	r.Extensions = result.Extensions
 	if result.Message != "" {
 		r.Message = result.Message
@@ -333,7 +348,7 @@ func (x *examination) decide() error {
 
 func (x *examination) pass() {
 	var ends []time.Time
-	code := Skipped
+	codes := map[Code]int{}
 	for i := range x.standings {
 		s := &x.standings[i]
 		if !s.passed {
@@ -341,9 +356,16 @@ func (x *examination) pass() {
 		}
 		ends = append(ends, s.end)
 		x.report.FreshUntil = earlier(x.report.FreshUntil, s.fresh)
-		if s.reports[0].Code != Skipped {
-			code = Verified
-		}
+		codes[s.code()]++
+	}
+	// Verified is what does not rest on a verifier that only audits.
+	code := Skipped
+	without := tally{passed: codes[Verified] + codes[Skipped], refused: len(x.standings) - codes[Verified] - codes[Skipped]}
+	switch {
+	case codes[Audited] > 0 && x.policy.Require.decide(without) != passed:
+		code = Audited
+	case codes[Verified] > 0:
+		code = Verified
 	}
 	end := earlier(x.policy.Require.validity(ends), x.engine.now().Add(defaultValidity))
 	x.report.IsSuccess, x.report.Succeeded, x.report.Code = true, true, code

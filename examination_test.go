@@ -760,6 +760,33 @@ func TestOtherKinds(t *testing.T) {
 	}
 }
 
+// TestAudited: an image is VERIFIED only if it is so without the verifiers that only audit.
+func TestAudited(t *testing.T) {
+	audited := &fakeVerifier{kind: "sig", verify: look(ratify.Result{Passed: true, Code: ratify.Audited}, nil)}
+	good := &fakeVerifier{kind: "sig", verify: look(pass, nil)}
+	skipped := fakeSkipper{&fakeVerifier{kind: "sig"}, func(ratify.Subject) bool { return true }}
+	for _, tc := range []struct {
+		name      string
+		verifiers []ratify.Verifier
+		require   ratify.Require
+		code      ratify.Code
+	}{
+		{"alone", []ratify.Verifier{audited}, ratify.RequireAll, ratify.Audited},
+		{"all, one good", []ratify.Verifier{audited, good}, ratify.RequireAll, ratify.Audited},
+		{"two of two, one skipped", []ratify.Verifier{audited, skipped}, 2, ratify.Audited},
+		{"all good", []ratify.Verifier{good, good}, ratify.RequireAll, ratify.Verified},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(pieces("sig", 1), tc.verifiers...)
+			w.require = tc.require
+			r, err := w.verify(t)
+			if r.Code != tc.code || !r.IsSuccess || err != nil {
+				t.Errorf("%s %t, want %s (%v)", r.Code, r.IsSuccess, tc.code, err)
+			}
+		})
+	}
+}
+
 func TestNoReferrersSaysSoWhateverTheNumberOfVerifiers(t *testing.T) {
 	for _, require := range []ratify.Require{ratify.RequireAll, ratify.RequireAny, 2, 3} {
 		w := newWorld(nil, &fakeVerifier{kind: "a"}, &fakeVerifier{kind: "b"}, &fakeVerifier{kind: "c"})

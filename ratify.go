@@ -76,7 +76,8 @@ type AbsenceJudge interface {
 // A Result is what a verifier found in one piece of evidence. The zero value is a refusal.
 type Result struct {
 	Passed bool
-	// Code is the reason of a refusal; where it is empty the engine says SIGNATURE_INVALID. Ignored where Passed.
+	// Code is the reason of a refusal; where it is empty the engine says SIGNATURE_INVALID. Where Passed it is VERIFIED,
+	// unless it says AUDITED: passed although something is wrong that the policy only logs.
 	Code Code
 	// Message says what was found, for the user; empty means the code's own. Text from outside in it must have gone
 	// through Quote.

@@ -63,7 +63,10 @@ func canonicalScope(name string) error {
 		return fmt.Errorf("a * may only stand for the whole, as the first label of a host (*.example.com/*), or as the last component (host/path/*)")
 	}
 	s, err := ParseKey(name)
+	host, _, below := strings.Cut(name, "/")
 	switch {
+	case !below && strings.ContainsAny(host, ".:"):
+		return fmt.Errorf("expected host/repository; for the whole host write %s", Quote(host+"/*"))
 	case err != nil, s.Tag != "latest", s.Digest != "", strings.HasSuffix(name, ":latest"):
 		return fmt.Errorf("expected host/repository, without tag and digest")
 	case s.Repository != name:

@@ -174,9 +174,9 @@ func TestSpellingsStayInTheirScope(t *testing.T) {
 	for _, tc := range []struct{ key, want string }{
 		{"nginx", "docker.io/*"},
 		{"library/nginx", "docker.io/*"},
-		{"Docker.IO/library/nginx", "docker.io/*"},
+		{"Docker.IO/library/nginx", ""},
 		{"DOCKER.io/nginx", ""},
-		{"docker.io:443/library/nginx", "docker.io/*"},
+		{"docker.io:443/library/nginx", ""},
 		{"index.docker.io/nginx", "docker.io/*"},
 		{"INDEX.docker.io/library/nginx", ""},
 		{"index.docker.io:443/library/nginx", ""},

@@ -28,6 +28,9 @@ type Subject struct {
 // defaultPort is cut off a host: registry.example:443 is registry.example, and must fall under the same scope.
 const defaultPort = ":443"
 
+// dockerHub is the host that the runtime reaches under another name, but only where it is spelled like this.
+const dockerHub = "docker.io"
+
 // ParseKey parses an image reference the way the container runtime does (short names are completed with
 // docker.io/library and latest), and makes its host canonical. It is the only parser of references in the program.
 // Errors are *Error with the code BAD_REFERENCE.
@@ -54,7 +57,8 @@ func ParseKey(key string) (Subject, error) {
 	s := Subject{Repository: host + "/" + reference.Path(named)}
 	// INDEX.docker.io/library/nginx and docker.io:443/nginx are other repositories to the runtime than what their
 	// canonical host makes of them: verified would be one, run the other, and a policy for docker.io/* passed by.
-	if canonical, err := reference.ParseNormalizedNamed(s.Repository); err != nil || canonical.Name() != s.Repository {
+	unusual := host == dockerHub && reference.Domain(named) != dockerHub
+	if canonical, err := reference.ParseNormalizedNamed(s.Repository); unusual || err != nil || canonical.Name() != s.Repository {
 		return Subject{}, badReference(key, "its host is an unusual spelling of another registry, write docker.io")
 	}
 	if tagged, ok := named.(reference.Tagged); ok {

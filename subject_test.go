@@ -24,8 +24,6 @@ func TestParseKey(t *testing.T) {
 		{"docker.io/library/nginx", "docker.io/library/nginx:latest", "latest"},
 		{"index.docker.io/nginx", "docker.io/library/nginx:latest", "latest"},
 		{"index.docker.io/library/nginx", "docker.io/library/nginx:latest", "latest"},
-		{"Docker.io/library/nginx", "docker.io/library/nginx:latest", "latest"},
-		{"docker.io:443/library/nginx", "docker.io/library/nginx:latest", "latest"},
 		{someDigest, "docker.io/library/" + someDigest, someDigest[len("sha256:"):]}, // a name and a tag to the runtime, too
 		{"nginx:1.27", "docker.io/library/nginx:1.27", "1.27"},
 		{"acme/app", "docker.io/acme/app:latest", "latest"},
@@ -94,6 +92,8 @@ func TestParseKeyRefuses(t *testing.T) {
 		"upper-case familiar name":             "Nginx",
 		"another spelling of Docker Hub":       "INDEX.docker.io/library/nginx",
 		"Docker Hub's old name with a port":    "index.docker.io:443/library/nginx",
+		"Docker Hub in other letters":          "Docker.io/library/nginx",
+		"Docker Hub behind a port":             "docker.io:443/library/nginx",
 		"familiar name on a spelled host":      "Docker.io/nginx",
 		"familiar name behind a port":          "docker.io:443/nginx",
 		"dots":                                 "ghcr.io/../app",

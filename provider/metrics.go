@@ -21,6 +21,7 @@ type Metrics struct {
 	registryRequests  *prometheus.CounterVec
 	reloads           *prometheus.CounterVec
 	configLoaded      prometheus.Gauge
+	lastReload        *prometheus.GaugeVec
 	certificateExpiry *prometheus.GaugeVec
 	panics            prometheus.Counter
 }
@@ -48,13 +49,15 @@ func NewMetrics() *Metrics {
 			Help: "Reloads, by what (configuration, tls) and result: success, failure."}, []string{"what", "result"}),
 		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ratify_configuration_loaded_timestamp_seconds",
 			Help: "When the configuration that is in force was loaded."}),
+		lastReload: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ratify_last_reload_successful",
+			Help: "Whether what is on disk (configuration, tls) is in force: 1, or 0 if its last reload failed."}, []string{"what"}),
 		certificateExpiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ratify_certificate_expiry_timestamp_seconds",
 			Help: "When the earliest certificate of its kind ends: serving, client_ca."}, []string{"certificate"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_panics_total",
 			Help: "Panics that were contained: each is a defect."}),
 	}
 	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.cacheLookups, m.unknownFields, m.flights,
-		m.registryRequests, m.reloads, m.configLoaded, m.certificateExpiry, m.panics,
+		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -66,10 +69,11 @@ func (m *Metrics) RegistryRequest(host string, status int) {
 
 // Reload counts a reload of what: configuration or tls.
 func (m *Metrics) Reload(what string, err error) {
-	result := "success"
+	result, good := "success", 1.0
 	if err != nil {
-		result = "failure"
+		result, good = "failure", 0
 	}
+	m.lastReload.WithLabelValues(what).Set(good)
 	m.reloads.WithLabelValues(what, result).Inc()
 }
 

@@ -81,7 +81,7 @@ func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []a
 		problem := ratify.AsError(err)
 		a := answer{problem: problem, report: mutationReport(g, s, problem)}
 		if problem.Code.Definitive() {
-			a.problem, a.refusal = nil, cut(fmt.Sprintf("%s: %s. %s", problem.Code, problem.UserMessage(), problem.UserRemedy()), maxReasonBytes)
+			a.problem, a.refusal = nil, cut(fmt.Sprintf("%s: %s. %s", problem.Code, problem.UserMessage(), problem.UserRemedy()), maxReasonBytes)+" (trace "+a.report.TraceID+")"
 		}
 		return a
 	})

@@ -68,6 +68,7 @@ func (p *Provider) Install(engine *ratify.Engine, settings *config.File) {
 		before.retire()
 	}
 	p.options.Metrics.configLoaded.SetToCurrentTime()
+	p.options.Metrics.lastReload.WithLabelValues("configuration").Set(1)
 }
 
 // Ready tells whether there is a configuration.

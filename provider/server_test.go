@@ -370,6 +370,8 @@ func TestProbesAndMetrics(t *testing.T) {
 		`ratify_registry_requests_total{registry="other",status="200"} 1`,
 		`ratify_reloads_total{result="success",what="configuration"} 1`,
 		`ratify_reloads_total{result="failure",what="tls"} 1`,
+		`ratify_last_reload_successful{what="configuration"} 1`,
+		`ratify_last_reload_successful{what="tls"} 0`,
 		`ratify_certificate_expiry_timestamp_seconds{certificate="serving"} `,
 		`ratify_certificate_expiry_timestamp_seconds{certificate="client_ca"} `,
 		`ratify_request_duration_seconds_count{operation="verify"} 1`,

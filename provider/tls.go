@@ -69,7 +69,11 @@ func NewTLS(options TLSOptions, metrics *Metrics) (*TLS, error) {
 		return nil, errors.New("--client-name is empty: that is the common name of every certificate that has none")
 	}
 	t := &TLS{options: options, metrics: metrics}
-	return t, t.Load()
+	err := t.Load()
+	if err == nil {
+		metrics.lastReload.WithLabelValues("tls").Set(1)
+	}
+	return t, err
 }
 
 // Load reads the files and puts them into force, if they are good.

@@ -67,7 +67,7 @@ FILE - is standard input.
 
 Exit codes: 0 good, 3 not.`,
 		Example: `  ratify check ratify.yaml
-  kubectl get configmap ratify -o jsonpath='{.data.ratify\.yaml}' | ratify check -
+  kubectl exec -n gatekeeper-system deploy/ratify -- /ratify check /etc/ratify/config/config.yaml
   ratify check -o json ratify.yaml | jq -r '.errors[]'`,
 		Args: func(command *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -132,6 +132,7 @@ func newCheckResult(path string, g *generation, err error, now time.Time) *check
 	if len(r.Policies) == 0 {
 		r.Warnings = append(r.Warnings, "policies: there is none, so every image is refused")
 	}
+	r.Warnings = append(r.Warnings, g.warnings()...)
 	r.Certificates = certificatesOf(g.files)
 	for _, c := range r.Certificates {
 		if warning := c.warning(now); warning != "" {

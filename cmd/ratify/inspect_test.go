@@ -222,7 +222,7 @@ func TestVerdictsAreThoseOfVerify(t *testing.T) {
 		want         map[digest.Digest]ratify.Code
 	}{
 		"strict":       {"strict", "registry.example/app", want},
-		"audit":        {"audit", "*", map[digest.Digest]ratify.Code{good.Digest: ratify.Verified, bad.Digest: ratify.Verified}},
+		"audit":        {"audit", "*", map[digest.Digest]ratify.Code{good.Digest: ratify.Verified, bad.Digest: ratify.Audited}},
 		"skip":         {"skip", "*", map[digest.Digest]ratify.Code{good.Digest: ratify.Skipped, bad.Digest: ratify.Skipped}},
 		"no statement": {"strict", "registry.example/other", map[digest.Digest]ratify.Code{good.Digest: ratify.NoTrustPolicy, bad.Digest: ratify.NoTrustPolicy}},
 	} {

@@ -132,7 +132,7 @@ Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage or configuration.`,
 		Example: `  # Who has signed this image, with which certificate?
   ratify inspect registry.example/app:v1
 
-  # Is it signed by the holder of this certificate, or of one that it issued?
+  # Is it signed with a certificate that this CA issued, or with this self-signed one?
   ratify verify --notation-cert signer.crt registry.example/app:v1
 
   # Would the cluster admit it?
@@ -185,6 +185,10 @@ func flagError(command *cobra.Command, err error) error {
 
 // printError prints each line of an error, what can be done about it, and where to read on.
 func (a *app) printError(command *cobra.Command, err error) {
+	// cobra puts its suggestions for a command below the error.
+	if message, names, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n"); ok {
+		err = usage("did you mean "+strings.Join(strings.Fields(names), " or ")+"?", "%s", message)
+	}
 	var problem *ratify.Error
 	if errors.As(err, &problem) {
 		fmt.Fprintf(a.err, "error: %s: %s\n", problem.Code, problem.UserMessage())

@@ -161,6 +161,22 @@ func (p *process) makeModules(file *config.File, set *files.Set) (ratify.Setup, 
 	return setup, errors.Join(errs...)
 }
 
+// A warner is a module that tells what its settings allow and an operator may not have meant.
+type warner interface{ Warnings() []string }
+
+// warnings are what the modules of the configuration tell, each with its place.
+func (g *generation) warnings() []string {
+	var warnings []string
+	for i, v := range g.setup.Verifiers {
+		if w, ok := v.Verifier.(warner); ok {
+			for _, warning := range w.Warnings() {
+				warnings = append(warnings, placeOf("verifiers", i, config.Module{Name: v.Name})+": "+warning)
+			}
+		}
+	}
+	return warnings
+}
+
 // makeModule finds the type of a module in the table and makes it.
 func makeModule[M any, T ~func(*process, config.Settings, *files.Set) (M, error)](
 	p *process, types map[string]T, place string, m config.Module, set *files.Set) (module M, err error) {

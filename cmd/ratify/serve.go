@@ -92,6 +92,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	}
 	answerer := provider.New(provider.Options{VerifyTimeout: o.verifyTimeout, MutateTimeout: o.mutateTimeout, Log: log, Metrics: metrics})
 	answerer.Install(g.engine, g.file)
+	logWarnings(log, g)
 	if o.tls.InsecureNoClientAuth {
 		log.Warn("client certificates are not checked: anybody who reaches the port can ask")
 	}
@@ -112,6 +113,13 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	stop()
 	<-watching
 	return err
+}
+
+// logWarnings tells what the configuration allows that may not be meant.
+func logWarnings(log *zap.Logger, g *generation) {
+	for _, warning := range g.warnings() {
+		log.Warn("the configuration is lax", zap.String("warning", warning))
+	}
 }
 
 // newLog writes JSON records. Stacks are only of panics, which bring their own.

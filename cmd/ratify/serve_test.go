@@ -478,6 +478,20 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// TestServeTellsOfALaxPolicy: what does not enforce says so where its operator looks.
+func TestServeTellsOfALaxPolicy(t *testing.T) {
+	s := newSite(t)
+	lax := strings.Replace(s.config(""), "level: strict", "level: audit", 1)
+	s.write(t, "config.yaml", []byte(lax))
+	s.serve(t)
+	s.stderr.wait(t, "the configuration is lax", "unsigned images are admitted")
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"check", s.path("config.yaml")}, strings.NewReader(""), &stdout, &stderr); code != exitVerified ||
+		!strings.Contains(stdout.String()+stderr.String(), `verifiers[0] "notation": trust policy statement "default" (level audit): unsigned images are admitted`) {
+		t.Errorf("check: %d\n%s%s", code, &stdout, &stderr)
+	}
+}
+
 func TestServeWithoutClientAuth(t *testing.T) {
 	s := newSite(t)
 	s.serve(t, "--client-ca", "", "--insecure-no-client-auth")

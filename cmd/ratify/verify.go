@@ -33,7 +33,7 @@ or a list of them for several images.
 
 Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage (an image that is no
 reference, too) or configuration; of several images the highest.`,
-		Example: `  # Is it signed by the holder of this certificate, or of one that it issued?
+		Example: `  # Is it signed with a certificate that this CA issued, or with this self-signed one?
   ratify verify --notation-cert signer.crt registry.example/app:v1
 
   # Would the cluster admit these?
@@ -76,7 +76,7 @@ func imageArguments(least, most int) cobra.PositionalArgs {
 
 func (a *app) verify(ctx context.Context, from *source, output format, images []string) error {
 	if from.configPath() == "" && from.certs == nil {
-		return usage("give --config FILE, or --notation-cert FILE with the signer's certificate", "nothing says whom to trust")
+		return usage("give --config FILE, or --notation-cert FILE with the certificate of the signer's CA", "nothing says whom to trust")
 	}
 	keys := parseKeys(images)
 	g, err := a.load(ctx, from, goodSubjects(keys))

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -93,6 +94,9 @@ func (s *session) statusFailure(e *statusError) *ratify.Error {
 		s.rememberRefusal(failure, e)
 	case e.status == http.StatusTooManyRequests:
 		failure.Code = ratify.RateLimited
+	case e.status == http.StatusBadRequest && strings.HasPrefix(s.origin, "http:"):
+		// How servers that speak TLS answer a request that is not encrypted.
+		failure.Remedy = "leave plainHTTP out for this registry in the store's settings, if it speaks TLS"
 	case e.status == http.StatusRequestTimeout, e.status >= 500:
 		failure.Code = ratify.RegistryUnavailable
 	}

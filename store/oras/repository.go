@@ -66,7 +66,7 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 	})
 	switch {
 	case isNotFound(err):
-		err = &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+":"+reference), Err: err}
+		err = &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+separator(reference)+reference), Err: err}
 	case errors.Is(err, errTooLarge{}):
 		err = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
 	}
@@ -329,6 +329,14 @@ func mediaTypeOf(resp *http.Response) string {
 		return ""
 	}
 	return mediaType
+}
+
+// separator is what stands before a tag or a digest in a reference.
+func separator(reference string) string {
+	if strings.Contains(reference, ":") {
+		return "@"
+	}
+	return ":"
 }
 
 // isNotFound tells a 404 of the registry from one of its token server.

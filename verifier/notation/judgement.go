@@ -98,6 +98,7 @@ func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent
 	}
 	result.Message = "signed by " + ratify.Quote(j.env.chain[0].Subject.String())
 	if len(logged) > 0 {
+		result.Code = ratify.Audited
 		kinds := make([]string, len(logged))
 		for i, l := range logged {
 			kinds[i] = l["check"].(string)

@@ -12,6 +12,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/notaryproject/notation-core-go/signature"
 	"github.com/notaryproject/notation-core-go/signature/cose"
@@ -74,6 +77,7 @@ func (v *Verifier) Absent(s ratify.Subject) (ratify.Result, bool) {
 	}
 	return ratify.Result{
 		Passed:     true,
+		Code:       ratify.Audited,
 		Message:    fmt.Sprintf("the image is not signed; the trust policy statement %s only audits", ratify.Quote(st.name)),
 		Extensions: map[string]any{"statement": ratify.Truncate(st.name), "level": st.level},
 	}, true
@@ -156,6 +160,43 @@ func newStatement(policy trustpolicy.TrustPolicy, stores anchors, cfg Config, sh
 		RevocationTimestampingValidator: &stamps,
 	})
 	return st, err
+}
+
+// Warnings tells what of the trust policy an operator may not have meant: statements that do not enforce everything.
+func (v *Verifier) Warnings() []string {
+	statements := map[string]*statement{}
+	for _, st := range v.exact {
+		statements[st.name] = st
+	}
+	if v.fallback != nil {
+		statements[v.fallback.name] = v.fallback
+	}
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(statements)) {
+		if warning := statements[name].warning(); warning != "" {
+			warnings = append(warnings, fmt.Sprintf("trust policy statement %s (level %s): %s", ratify.Quote(name), statements[name].level, warning))
+		}
+	}
+	return warnings
+}
+
+func (st *statement) warning() string {
+	if st.skips() {
+		return "every image is admitted, signed or not"
+	}
+	var lax []string
+	for _, kind := range trustpolicy.ValidationTypes {
+		if !st.enforces(kind) {
+			lax = append(lax, string(kind))
+		}
+	}
+	switch {
+	case st.audits():
+		return "unsigned images are admitted; not enforced: " + strings.Join(lax, ", ")
+	case len(lax) > 0:
+		return "not enforced: " + strings.Join(lax, ", ")
+	}
+	return ""
 }
 
 func (st *statement) skips() bool { return st.level == trustpolicy.LevelSkip.Name }

@@ -129,7 +129,7 @@ func (s TrustStore) check(cert *x509.Certificate) error {
 		}
 	}
 	if err := truststore.ValidateCertificates([]*x509.Certificate{cert}); err != nil {
-		return fmt.Errorf("it is neither a CA certificate nor self-signed: the store needs the certificate of who issued it")
+		return fmt.Errorf("it is neither a CA certificate nor self-signed: the store needs the certificate of its issuer, %s", ratify.Quote(cert.Issuer.String()))
 	}
 	if s.Type == truststore.TypeTSA {
 		if err := cert.CheckSignatureFrom(cert); err != nil || !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
