@@ -90,7 +90,12 @@ func (e *Engine) run(ctx context.Context, s Subject, known *ocispec.Descriptor) 
 
 // NewReport returns a report about the subject that says nothing yet, with a trace of its own.
 func (e *Engine) NewReport(s Subject) *Report {
+	name := ""
+	if policy, ok := e.policies.find(s.Repository); ok && s.Reference() != "" {
+		name = policy.Name
+	}
 	return &Report{
+		Policy:  name,
 		Version: ReportVersion, Subject: s.String(), Digest: s.Digest,
 		Timestamp: e.now().UTC().Truncate(time.Millisecond), TraceID: NewTraceID(),
 		VerifierReports: []VerifierReport{},
@@ -130,7 +135,6 @@ func (e *Engine) begin(s Subject, report *Report) (x *examination, err error) {
 	if !ok {
 		return nil, &Error{Code: NoPolicy, Message: "no policy applies to " + Quote(s.Repository)}
 	}
-	report.Policy = policy.Name
 	return newExamination(e, policy, s, report), nil
 }
 

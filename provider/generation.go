@@ -95,6 +95,10 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 	if desc, ok := g.tag(s); ok {
 		return g.verifyDigest(ctx, s.At(desc.Digest), &desc, nil)
 	}
+	if v, ok := g.verdicts.Get(tagKey(s)); ok {
+		g.metrics.cacheLookups.WithLabelValues("verdict", "hit").Inc()
+		return v, true, nil
+	}
 	// One flight for both steps, so that the second one follows when nobody waits any more.
 	f, err := g.join("verify "+tagKey(s), s, func(ctx context.Context, f *flight) {
 		if report, ok := g.engine.Preliminary(s); ok {
@@ -103,7 +107,9 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 		}
 		desc, err := g.resolveTag(ctx, s)
 		if err != nil {
-			f.verdict, f.err = g.refusal(s, err)
+			if f.verdict, f.err = g.refusal(s, err); f.err == nil {
+				g.verdicts.Set(tagKey(s), f.verdict, time.Duration(g.settings.Cache.TagTTL))
+			}
 			return
 		}
 		f.verdict, f.cached, f.err = g.verifyDigest(ctx, s.At(desc.Digest), &desc, f)
@@ -236,8 +242,7 @@ func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 	}
 }
 
-// refusal makes a verdict of an error that is definitive, so that it is answered as one; it is not cached, for it has
-// no digest to be kept under.
+// refusal makes a verdict of an error that is definitive, so that it is answered as one.
 func (g *generation) refusal(s ratify.Subject, err error) (*verdict, error) {
 	problem := ratify.AsError(err)
 	report := g.engine.NewReport(s)

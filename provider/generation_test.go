@@ -29,7 +29,7 @@ func eventually(t testing.TB, what string, so func() bool) {
 func (f *face) answering(keys ...string) <-chan *externaldata.ProviderResponse {
 	answered := make(chan *externaldata.ProviderResponse, 1)
 	go func() {
-		answered <- f.provider.answer(f.t.Context(), "verify", f.provider.verify, keys, time.Now())
+		answered <- compose(f.provider.answer(f.t.Context(), f.provider.verify, keys), "id")
 	}()
 	return answered
 }

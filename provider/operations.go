@@ -56,7 +56,7 @@ func verdictAnswer(key string, v *verdict, err error) answer {
 	if err != nil {
 		return answer{verdict: v, problem: ratify.AsError(err)}
 	}
-	return answer{verdict: v, value: v.value(key)}
+	return answer{verdict: v}
 }
 
 // mutate answers each key with the reference as it was spelled, pinned to its digest. A value becomes the image, so
@@ -65,14 +65,14 @@ func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []a
 	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
 		s, err := ratify.ParseKey(key)
 		if err == nil && s.Digest != "" {
-			return answer{value: key, report: mutationReport(g, s, nil)}
+			return answer{pinned: key, report: mutationReport(g, s, nil)}
 		}
 		if err == nil {
 			desc, resolveErr := g.resolve(ctx, s)
 			if resolveErr == nil {
 				g.warm(s, desc)
 				s.Digest = desc.Digest
-				return answer{value: pin(key, s, g.settings.Mutation.Reference), report: mutationReport(g, s, nil)}
+				return answer{pinned: pin(key, s, g.settings.Mutation.Reference), report: mutationReport(g, s, nil)}
 			}
 			err = resolveErr
 		} else {

@@ -41,6 +41,10 @@ const (
 // maxRequests bounds the requests under way: Gatekeeper has tens of serving threads, one request each.
 const maxRequests = 512
 
+// maxWriters bounds the answers in memory at the same time: until one is written its verdicts are shared. An answer that
+// an attacker made as long as can be takes 3 MiB while it is written (maxReportBytes): 48 need 144 MiB.
+const maxWriters = 48
+
 // Options are what a Provider needs beside a configuration.
 type Options struct {
 	// VerifyTimeout and MutateTimeout are the deadlines of the two operations, from the arrival of a request. They must
@@ -55,11 +59,12 @@ type Provider struct {
 	options Options
 	current atomic.Pointer[generation]
 	slots   chan struct{} // one for each request under way
+	writers chan struct{} // one for each answer in memory
 }
 
 // New returns a Provider without a configuration; see Install.
 func New(options Options) *Provider {
-	return &Provider{options: options, slots: make(chan struct{}, maxRequests)}
+	return &Provider{options: options, slots: make(chan struct{}, maxRequests), writers: make(chan struct{}, maxWriters)}
 }
 
 // Install puts a configuration into force: requests that arrive from now on see nothing of the one before.
@@ -95,14 +100,15 @@ func (p *Provider) refuse(status int, reason string) http.Handler {
 // An operation answers the distinct keys of a request in their order.
 type operation func(ctx context.Context, g *generation, keys []string) []answer
 
-// An answer is what is known of one key: a value, or else an error for the item (mutate), or else a problem.
+// An answer is what is known of one key: a verdict (verify), a pinned reference or an error for the item (mutate), or
+// else a problem.
 type answer struct {
 	key     string
-	value   any
+	verdict *verdict       // beside a problem it is for the log alone
+	pinned  string         // the item's value
 	refusal string         // the item's error
 	problem *ratify.Error  // why it could not be told
-	verdict *verdict       // for the log and the words; nil where there is none
-	report  *ratify.Report // likewise, where there is no verdict
+	report  *ratify.Report // for the log, where there is no verdict
 	cached  bool
 }
 
@@ -113,15 +119,25 @@ func (p *Provider) serve(name string, timeout time.Duration, op operation) http.
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
 		status, result := http.StatusOK, "ok"
+		var release func()
 		response := p.contained(func() *externaldata.ProviderResponse {
 			keys, err := p.read(w, r, began.Add(timeout))
 			var bad *badRequest
 			if errors.As(err, &bad) {
 				status, result = bad.status, "bad_request"
-				return systemError(bad.reason)
+				return p.refuseRequest(name, bad)
 			}
-			return p.answer(ctx, name, op, keys, began)
+			answers := p.answer(ctx, op, keys)
+			if release = p.room(ctx); release == nil {
+				answers = decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
+			}
+			requestID := ratify.NewTraceID()
+			p.record(name, requestID, answers, time.Since(began))
+			return compose(answers, requestID)
 		})
+		if release != nil {
+			defer release()
+		}
 		if response.Response.SystemError != "" && result == "ok" {
 			result = "system_error"
 		}
@@ -179,29 +195,58 @@ func distinct(keys []string) []string {
 	return unique
 }
 
+// refuseRequest answers a request that breaks the protocol, and leaves a record of it.
+func (p *Provider) refuseRequest(name string, bad *badRequest) *externaldata.ProviderResponse {
+	requestID := ratify.NewTraceID()
+	p.options.Log.Warn("bad request", zap.String("operation", name), zap.String("reason", bad.reason), zap.String("requestID", requestID))
+	return systemError(bad.reason + " (request " + requestID + ")")
+}
+
+// room waits for one of the places for answers in memory. Without one until the deadline it returns nil.
+func (p *Provider) room(ctx context.Context) (release func()) {
+	select {
+	case p.writers <- struct{}{}:
+		return func() { <-p.writers }
+	default:
+	}
+	select {
+	case p.writers <- struct{}{}:
+		return func() { <-p.writers }
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // answer runs the operation under the configuration in force, and again if that changed while it ran.
-func (p *Provider) answer(ctx context.Context, name string, op operation, keys []string, began time.Time) *externaldata.ProviderResponse {
+func (p *Provider) answer(ctx context.Context, op operation, keys []string) []answer {
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	default:
-		return systemError(string(ratify.Overloaded) + ": " + ratify.Overloaded.Info().Message)
+		return decline(keys, &ratify.Error{Code: ratify.Overloaded})
 	}
 	g := p.current.Load()
 	if g == nil {
-		return systemError("no configuration is loaded yet")
+		return decline(keys, &ratify.Error{Code: ratify.Internal, Message: "no configuration is loaded yet", Remedy: "try again"})
 	}
 	answers := op(ctx, g, keys)
 	for g.stale() {
 		if ctx.Err() != nil {
-			return systemError("the configuration changed while the images were verified; try again")
+			return decline(keys, &ratify.Error{Code: ratify.Deadline, Message: "the configuration changed while the image was verified", Remedy: "try again"})
 		}
 		g = p.current.Load()
 		answers = op(ctx, g, keys)
 	}
-	requestID := ratify.NewTraceID()
-	p.record(name, requestID, answers, time.Since(began))
-	return compose(answers, requestID)
+	return answers
+}
+
+// decline answers all keys with one problem.
+func decline(keys []string, problem *ratify.Error) []answer {
+	answers := make([]answer, len(keys))
+	for i, key := range keys {
+		answers[i] = answer{key: key, problem: problem}
+	}
+	return answers
 }
 
 // compose makes one response of the answers: all of them as items, or a systemError if one could not be told.
@@ -230,7 +275,14 @@ func compose(answers []answer, requestID string) *externaldata.ProviderResponse 
 	response := newResponse()
 	response.Response.Items = make([]externaldata.Item, 0, len(answers))
 	for _, a := range answers {
-		response.Response.Items = append(response.Response.Items, externaldata.Item{Key: a.key, Value: a.value, Error: a.refusal})
+		item := externaldata.Item{Key: a.key, Error: a.refusal}
+		switch {
+		case a.verdict != nil:
+			item.Value = a.verdict.value(a.key)
+		case a.pinned != "":
+			item.Value = a.pinned
+		}
+		response.Response.Items = append(response.Response.Items, item)
 	}
 	return response
 }

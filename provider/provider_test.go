@@ -436,7 +436,7 @@ func TestInstall(t *testing.T) {
 	old := f.provider.current.Load()
 	answered := make(chan *externaldata.ProviderResponse)
 	go func() {
-		answered <- f.provider.answer(t.Context(), "verify", f.provider.verify, []string{slow}, time.Now())
+		answered <- compose(f.provider.answer(t.Context(), f.provider.verify, []string{slow}), "id")
 	}()
 	for f.verifies.Load() < 3 {
 		time.Sleep(time.Millisecond)

@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxReportBytes bounds one encoded report: ten verifier reports with the names of two certificates each. With 64 keys
-	// a response has 1 MiB at most, which is in memory thrice while it is written: 64 callers at once need 192 MiB.
+	// a response has 1 MiB at most, which is in memory thrice while it is written (maxWriters).
 	maxReportBytes = 16 << 10
 	// maxVerifiersBytes bounds the verifier reports in the log: 20 reports of 3 KiB.
 	maxVerifiersBytes = 64 << 10

@@ -35,6 +35,7 @@ type judgement struct {
 	call    *call
 	outcome *notation.VerificationOutcome
 	subject ocispec.Descriptor
+	logged  []map[string]any // checks that failed, and are not enforced
 }
 
 // A finding is a check that failed.
@@ -51,7 +52,6 @@ func (j *judgement) judge(ctx context.Context, failure error) (ratify.Result, er
 	if f, ok := needsPlugin(content.SignerInfo.SignedAttributes.ExtendedAttributes); ok {
 		return j.refuse(f), nil
 	}
-	var logged []map[string]any
 	done := map[trustpolicy.ValidationType]bool{}
 	for _, check := range j.outcome.VerificationResults {
 		done[check.Type] = true
@@ -65,7 +65,7 @@ func (j *judgement) judge(ctx context.Context, failure error) (ratify.Result, er
 			}
 			return j.refuse(f), nil
 		}
-		logged = append(logged, map[string]any{"check": string(check.Type), "code": string(f.code), "reason": f.message})
+		j.logged = append(j.logged, map[string]any{"check": string(check.Type), "code": string(f.code), "reason": f.message})
 	}
 	if f, ok := j.target(content); !ok {
 		return j.refuse(f), nil
@@ -79,16 +79,16 @@ func (j *judgement) judge(ctx context.Context, failure error) (ratify.Result, er
 	if failure != nil || j.outcome.Error != nil {
 		return j.refuse(finding{code: ratify.SignatureInvalid, message: "the signature does not verify: " + ratify.Quote(errors.Join(failure, j.outcome.Error).Error())}), nil
 	}
-	return j.pass(ctx, content, logged), nil
+	return j.pass(ctx, content), nil
 }
 
 func (j *judgement) refuse(f finding) ratify.Result {
-	return ratify.Result{Code: f.code, Message: f.message, Remedy: f.remedy, FreshUntil: j.call.freshUntil(), Extensions: j.facts(nil)}
+	return ratify.Result{Code: f.code, Message: f.message, Remedy: f.remedy, FreshUntil: j.call.freshUntil(), Extensions: j.facts()}
 }
 
-func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent, logged []map[string]any) ratify.Result {
+func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent) ratify.Result {
 	stamped, stampErr := j.timestamp(ctx, content)
-	result := ratify.Result{Passed: true, NotAfter: j.end(content, stampErr == nil), Extensions: j.facts(logged)}
+	result := ratify.Result{Passed: true, NotAfter: j.end(content, stampErr == nil), Extensions: j.facts()}
 	if stampErr == nil {
 		result.Extensions["timestamp"] = timeText(stamped)
 	}
@@ -97,10 +97,10 @@ func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent
 		result.FreshUntil = earliest(result.FreshUntil, time.Now().Add(unknownLife))
 	}
 	result.Message = "signed by " + ratify.Quote(j.env.chain[0].Subject.String())
-	if len(logged) > 0 {
+	if len(j.logged) > 0 {
 		result.Code = ratify.Audited
-		kinds := make([]string, len(logged))
-		for i, l := range logged {
+		kinds := make([]string, len(j.logged))
+		for i, l := range j.logged {
 			kinds[i] = l["check"].(string)
 		}
 		result.Message += fmt.Sprintf("; failed, but only logged at level %s: %s", j.st.level, strings.Join(kinds, ", "))
@@ -357,7 +357,7 @@ func (j *judgement) timestamp(ctx context.Context, content *signature.EnvelopeCo
 const maxMetadata = 16
 
 // facts are what the report tells about the signature. Of a refused one they are claims.
-func (j *judgement) facts(logged []map[string]any) map[string]any {
+func (j *judgement) facts() map[string]any {
 	leaf := j.env.chain[0]
 	facts := map[string]any{
 		"signer":    ratify.Truncate(leaf.Subject.String()),
@@ -369,8 +369,8 @@ func (j *judgement) facts(logged []map[string]any) map[string]any {
 	if len(j.st.policy.SignatureVerification.Override) > 0 {
 		facts["override"] = maps.Clone(j.st.policy.SignatureVerification.Override)
 	}
-	if logged != nil {
-		facts["loggedOnly"] = logged
+	if j.logged != nil {
+		facts["loggedOnly"] = j.logged
 	}
 	content := j.outcome.EnvelopeContent
 	if content == nil {
