@@ -55,7 +55,7 @@ func (s *session) failure(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errTooLarge{}), errors.Is(err, errNoAPI{}):
+	case errors.Is(err, errTooLarge{}):
 		return err // the caller knows what it was that it read
 	}
 	if ctx.Err() != nil {

@@ -62,7 +62,13 @@ func TestFaultyRegistry(t *testing.T) {
 		{name: "empty blob", do: fetchBlob, before: answer(200, "", nil), want: ratify.RegistryInvalid, requests: 1},
 		{name: "HTML for a manifest", do: resolveTag, before: answer(200, "text/html", []byte("<html>")), want: ratify.RegistryInvalid, requests: 1},
 		{name: "HTML for a list that is called an index", do: listReferrers, before: answer(200, index, []byte("<html>")), want: ratify.RegistryInvalid, requests: 1},
-		{name: "HTML for every list is no list", do: listReferrers, before: answer(200, "text/html", []byte("<html>")), want: "", requests: 2},
+		{name: "HTML for a list", do: listReferrers, before: answer(200, "text/html", []byte("<html>")), want: ratify.RegistryInvalid, requests: 1},
+		{name: "a list without a media type", do: listReferrers, before: answer(200, "application/json", []byte(`{"manifests":[]}`)), want: ratify.RegistryInvalid, requests: 1},
+		{name: "404 for the second page", do: listReferrers, want: ratify.RegistryInvalid, requests: 2,
+			before: func(w http.ResponseWriter, r *http.Request) bool {
+				w.Header().Set("Link", `<?page=2>; rel="next"`)
+				return r.URL.RawQuery != "" && answer(404, "", nil)(w, r)
+			}},
 		{name: "204 for a manifest", do: resolveTag, before: answer(204, "", nil), want: ratify.RegistryInvalid, requests: 1},
 		{name: "206 for a blob", do: fetchBlob, before: answer(206, "", []byte("ten")), want: ratify.RegistryInvalid, requests: 1},
 		{name: "206 for a list", do: listReferrers, before: answer(206, index, []byte(`{}`)), want: ratify.RegistryInvalid, requests: 1},
@@ -77,7 +83,16 @@ func TestFaultyRegistry(t *testing.T) {
 			before: func(w http.ResponseWriter, r *http.Request) bool {
 				return strings.Contains(r.URL.Path, "/manifests/") && answer(403, "", nil)(w, r)
 			}},
-		{name: "image under the fallback tag", do: listReferrers, before: answer(200, ocispec.MediaTypeImageManifest, manifest), want: "", requests: 2},
+		{name: "image under the fallback tag", do: listReferrers, before: underTag(ocispec.MediaTypeImageManifest, manifest), want: "", requests: 2},
+		{name: "Docker's list of platforms under the fallback tag", do: listReferrers, want: "", requests: 2,
+			before: underTag(ratify.MediaTypeDockerManifestList, []byte(`{"mediaType":"`+ratify.MediaTypeDockerManifestList+`","manifests":[]}`))},
+		{name: "HTML under the fallback tag", do: listReferrers, before: underTag("text/html", []byte("<html>")), want: ratify.RegistryInvalid, requests: 2},
+		{name: "HTML that is called an image, under the fallback tag", do: listReferrers, before: underTag(ocispec.MediaTypeImageManifest, []byte("<html>")), want: ratify.RegistryInvalid, requests: 2},
+		{name: "JSON of no known kind under the fallback tag", do: listReferrers, before: underTag("application/json", []byte(`{"status":"maintenance"}`)), want: ratify.RegistryInvalid, requests: 2},
+		{name: "index that is called an image, under the fallback tag", do: listReferrers, want: ratify.RegistryInvalid, requests: 2,
+			before: underTag(ocispec.MediaTypeImageManifest, []byte(`{"mediaType":"`+index+`","manifests":[]}`))},
+		{name: "image of more than 4 MiB under the fallback tag", do: listReferrers, want: ratify.RegistryInvalid, requests: 2,
+			before: underTag(ocispec.MediaTypeImageManifest, make([]byte, ratify.MaxManifestBytes+1))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newFixture()
@@ -90,6 +105,81 @@ func TestFaultyRegistry(t *testing.T) {
 			}
 		})
 	}
+}
+
+// underTag answers for the fallback tag.
+func underTag(contentType string, body []byte) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/manifests/sha256-") && answer(200, contentType, body)(w, r)
+	}
+}
+
+// One bad answer must not make a signed image an unsigned one for longer than that answer.
+func TestReferrersAfterBadAnswers(t *testing.T) {
+	html, missing, down := answer(200, "text/html", []byte("<html>")), answer(404, "", nil), answer(503, "", nil)
+	emptyList := underTag(index, []byte(`{"manifests":[]}`))
+	type call struct {
+		before func(http.ResponseWriter, *http.Request) bool
+		want   ratify.Code
+		found  int
+		asks   string // A is the API, T the fallback tag
+	}
+	for _, tc := range []struct {
+		name             string
+		tagOnly, nothing bool
+		calls            []call
+	}{
+		{name: "API, first 404 then good", calls: []call{{once(missing), "", 0, "AT"}, {nil, "", 1, "TA"}, {nil, "", 1, "A"}}},
+		{name: "API, first HTML then good", calls: []call{{once(html), ratify.RegistryInvalid, 0, "A"}, {nil, "", 1, "A"}}},
+		{name: "API, first 404, then down", calls: []call{{once(missing), "", 0, "AT"}, {underReferrers(down), ratify.RegistryUnavailable, 0, "TAA"}, {nil, "", 1, "TA"}}},
+		{name: "API, first 404, then HTML", calls: []call{{once(missing), "", 0, "AT"}, {underReferrers(html), ratify.RegistryInvalid, 0, "TA"}, {nil, "", 1, "TA"}}},
+		{name: "API, first 404 and an empty list under the tag", calls: []call{{both(once(missing), emptyList), "", 0, "AT"}, {emptyList, "", 1, "TA"}}},
+		{name: "fallback tag, always", tagOnly: true, calls: []call{{nil, "", 1, "AT"}, {nil, "", 1, "T"}, {nil, "", 1, "T"}}},
+		{name: "fallback tag, first HTML then good", tagOnly: true, calls: []call{{once(html), ratify.RegistryInvalid, 0, "A"}, {nil, "", 1, "AT"}, {nil, "", 1, "T"}}},
+		{name: "fallback tag, HTML for the tag then good", tagOnly: true, calls: []call{{underTag("text/html", nil), ratify.RegistryInvalid, 0, "AT"}, {nil, "", 1, "T"}}},
+		{name: "fallback tag, 404 for the tag then good", tagOnly: true, calls: []call{{missing, "", 0, "AT"}, {nil, "", 1, "T"}}},
+		{name: "neither, always", tagOnly: true, nothing: true, calls: []call{{nil, "", 0, "AT"}, {nil, "", 0, "TA"}, {nil, "", 0, "TA"}}},
+		{name: "neither, first HTML then good", tagOnly: true, nothing: true, calls: []call{{once(html), ratify.RegistryInvalid, 0, "A"}, {nil, "", 0, "AT"}, {nil, "", 0, "TA"}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newFixture()
+			held := c.content()
+			if tc.nothing {
+				held.Manifests = held.Manifests[:1]
+			}
+			f := newFake(t, held)
+			f.tagOnly = tc.tagOnly
+			repo := openFake(t, f, nil)
+			for i, call := range tc.calls {
+				f.before = call.before
+				before := len(f.seen())
+				got, err := repo.Referrers(t.Context(), c.image.Desc)
+				checkFailure(t, err, call.want)
+				asked := ""
+				for _, line := range f.seen()[before:] {
+					if strings.Contains(line, "/referrers/") {
+						asked += "A"
+					} else {
+						asked += "T"
+					}
+				}
+				if len(got) != call.found || asked != call.asks {
+					t.Errorf("call %d found %d by %s, want %d by %s", i+1, len(got), asked, call.found, call.asks)
+				}
+			}
+		})
+	}
+}
+
+// underReferrers lets a fault befall the referrers API alone.
+func underReferrers(fault func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/referrers/") && fault(w, r)
+	}
+}
+
+func both(first, second func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool { return first(w, r) || second(w, r) }
 }
 
 func once(fault func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {

@@ -38,7 +38,8 @@ const (
 	// refusedFor is how long a refused credential is not tried again: long enough to spare it from being locked out by
 	// a burst of pods, short enough to be forgotten by the one who mended it.
 	refusedFor = 5 * time.Second
-	// capabilityTTL is how long a registry is taken to have no referrers API; it may learn it at its next upgrade.
+	// capabilityTTL is how long a registry that had no referrers API is asked for the fallback tag first; it may learn the
+	// API at its next upgrade, and a list that it then keeps up no longer must not be read much longer.
 	capabilityTTL = 5 * time.Minute
 	// maxRemembered and maxRememberedBytes bound what is remembered by host and repository, which are anybody's choice.
 	maxRemembered      = 4096
@@ -53,7 +54,7 @@ type Pool struct {
 	tokens  *cache.Cache[string]
 	schemes *cache.Cache[auth.Scheme]
 	refused *cache.Cache[*ratify.Error]
-	// tagOnly are the repositories without referrers API.
+	// tagOnly are the repositories that had no referrers API, where the fallback tag is asked for first.
 	tagOnly *cache.Cache[bool]
 	// budgets are by registry: one in an outage must not use up the retries of others.
 	budgets *cache.Cache[*retryBudget]

@@ -152,27 +152,37 @@ func (r *repository) url(kind, reference string) string {
 // Referrers lists what the registry says refers to the subject, by the referrers API or the tag that takes its place
 // (distribution specification 1.1, "Listing Referrers"). Nothing is filtered by the registry. Where a bound is reached,
 // what was read is returned together with a LIMIT_EXCEEDED error.
+//
+// That nothing is attached refuses an image for good, so it is said only where, in this very call, the API answered with
+// an empty list, or with 404 and the tag held none. What is remembered of a registry without the API only puts the tag
+// first. Such a registry gets two requests for an image without signatures, each time; for one that has a list under the
+// tag it gets two the first time, and one as long as this is remembered.
 func (r *repository) Referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if err := content.CheckSubject(subject); err != nil {
 		return nil, err
 	}
 	key := r.session.key + r.path
-	if tagOnly, _ := r.session.pool.tagOnly.Get(key); tagOnly {
-		return r.referrersByTag(ctx, subject)
+	tagFirst, _ := r.session.pool.tagOnly.Get(key)
+	if tagFirst {
+		if found, err := r.referrersByTag(ctx, subject); err != nil || len(found) > 0 {
+			return found, err
+		}
 	}
 	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
 	err := r.referrersByAPI(ctx, subject, list)
-	if isNotFound(err) || errors.Is(err, errNoAPI{}) {
-		r.session.pool.tagOnly.Set(key, true, r.session.pool.capabilityTTL)
+	noAPI := isNotFound(err)
+	if noAPI || err == nil && tagFirst {
+		r.session.pool.tagOnly.Set(key, noAPI, r.session.pool.capabilityTTL)
+	}
+	switch {
+	case !noAPI:
+		return list.result(err)
+	case tagFirst:
+		return nil, nil // the tag held none, just now
+	default:
 		return r.referrersByTag(ctx, subject)
 	}
-	return list.result(err)
 }
-
-// errNoAPI says that an answer is none of the referrers API.
-type errNoAPI struct{}
-
-func (errNoAPI) Error() string { return "the registry has no referrers API" }
 
 // claim is what tells two descriptors of a list apart.
 type claim struct {
@@ -223,6 +233,9 @@ func tooMany() *ratify.Error {
 	return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("more than %d artifacts, or more pages of them than are read, are attached to the image", ratify.MaxReferrers)}
 }
 
+// referrersByAPI reads all pages of the list. Only an error that isNotFound says that the registry has no such API. A 200
+// that is no index does not: the registries known to answer so for want of the API get there by a redirect to a page where
+// people log in, on a host that session.allow refuses, and any other may be down for maintenance.
 func (r *repository) referrersByAPI(ctx context.Context, subject ocispec.Descriptor, list *listing) error {
 	asked := map[string]bool{}
 	for next := r.url("referrers", subject.Digest.String()); next != ""; {
@@ -233,7 +246,7 @@ func (r *repository) referrersByAPI(ctx context.Context, subject ocispec.Descrip
 		var link string
 		err := r.session.get(ctx, next, ocispec.MediaTypeImageIndex, func(resp *http.Response) (err error) {
 			if mediaTypeOf(resp) != ocispec.MediaTypeImageIndex {
-				return errNoAPI{}
+				return r.mismatch("an index of referrers")
 			}
 			if err := r.readPage(ctx, resp, list, nil); err != nil {
 				return err
@@ -241,6 +254,9 @@ func (r *repository) referrersByAPI(ctx context.Context, subject ocispec.Descrip
 			link, err = r.nextPage(resp)
 			return err
 		})
+		if isNotFound(err) && len(asked) > 1 {
+			return r.mismatch("the next page of the list that it began") // and so the API is there
+		}
 		if err != nil {
 			return err
 		}
@@ -302,14 +318,15 @@ func nextLink(lines []string) string {
 	return ""
 }
 
-// referrersByTag reads the index under the tag that clients keep where the API is missing ("Referrers Tag Schema").
+// referrersByTag reads the index under the tag that clients keep where the API is missing ("Referrers Tag Schema"). There
+// is none where the tag is not there, or is on an image.
 func (r *repository) referrersByTag(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
 	own := false
-	err := r.session.get(ctx, r.url("manifests", content.ReferrersTag(subject.Digest)), ocispec.MediaTypeImageIndex, func(resp *http.Response) error {
+	// All types are accepted: asked for an index alone, some registries convert what else is there.
+	err := r.session.get(ctx, r.url("manifests", content.ReferrersTag(subject.Digest)), manifestTypes(), func(resp *http.Response) error {
 		if mediaTypeOf(resp) != ocispec.MediaTypeImageIndex {
-			// Some registries find the subject itself under this tag, and anybody may tag an image so: no list is there.
-			return nil
+			return r.checkImage(ctx, resp)
 		}
 		hash := subject.Digest.Algorithm().Hash()
 		err := r.readPage(ctx, resp, list, hash)
@@ -321,6 +338,23 @@ func (r *repository) referrersByTag(ctx context.Context, subject ocispec.Descrip
 		return nil, nil
 	}
 	return list.result(err)
+}
+
+// checkImage checks that what the fallback tag is on is whole and another manifest than a list: some registries find the
+// subject itself under this tag, and anybody may tag an image so. Whatever else is answered tells nothing about a list.
+func (r *repository) checkImage(ctx context.Context, resp *http.Response) error {
+	claimed := mediaTypeOf(resp)
+	err := r.read(ctx, resp, ratify.MaxManifestBytes, func(data []byte) error {
+		desc, err := ratify.DescribeManifest(data, "", claimed)
+		if err != nil || desc.MediaType != claimed {
+			return r.mismatch("an index of referrers, nor an image")
+		}
+		return nil
+	})
+	if errors.Is(err, errTooLarge{}) {
+		return r.mismatch("an index of referrers, nor an image of a size that is read")
+	}
+	return err
 }
 
 func mediaTypeOf(resp *http.Response) string {
