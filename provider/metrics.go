@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/ratify-provider/ratify/internal/cache"
 )
 
 // Metrics are what the process counts. No label ever holds text from outside.
@@ -60,6 +61,18 @@ func NewMetrics() *Metrics {
 		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// watchCache tells how full the result cache is; it begins anew with each configuration.
+func (m *Metrics) watchCache(stats func() cache.Stats) {
+	gauge := func(name, help string, value func(cache.Stats) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(stats()) })
+	}
+	m.Registry.MustRegister(
+		gauge("ratify_cache_entries", "Verdicts kept under the configuration in force.", func(s cache.Stats) float64 { return float64(s.Entries) }),
+		gauge("ratify_cache_bytes", "Bytes of these verdicts.", func(s cache.Stats) float64 { return float64(s.Bytes) }),
+		gauge("ratify_cache_evicted", "Verdicts that had to go before their time, since the configuration came into force.", func(s cache.Stats) float64 { return float64(s.Evicted) }),
+	)
 }
 
 // RegistryRequest counts a request to a registry; host is the configured pattern, never a host from outside.

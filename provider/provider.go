@@ -29,6 +29,7 @@ import (
 	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/cache"
 	"go.uber.org/zap"
 )
 
@@ -64,7 +65,14 @@ type Provider struct {
 
 // New returns a Provider without a configuration; see Install.
 func New(options Options) *Provider {
-	return &Provider{options: options, slots: make(chan struct{}, maxRequests), writers: make(chan struct{}, maxWriters)}
+	p := &Provider{options: options, slots: make(chan struct{}, maxRequests), writers: make(chan struct{}, maxWriters)}
+	options.Metrics.watchCache(func() cache.Stats {
+		if g := p.current.Load(); g != nil {
+			return g.verdicts.Stats()
+		}
+		return cache.Stats{}
+	})
+	return p
 }
 
 // Install puts a configuration into force: requests that arrive from now on see nothing of the one before.

@@ -375,7 +375,7 @@ func TestProbesAndMetrics(t *testing.T) {
 		`ratify_certificate_expiry_timestamp_seconds{certificate="serving"} `,
 		`ratify_certificate_expiry_timestamp_seconds{certificate="client_ca"} `,
 		`ratify_request_duration_seconds_count{operation="verify"} 1`,
-		"ratify_configuration_loaded_timestamp_seconds ", "ratify_work_in_progress 0", "ratify_panics_total 0", "go_goroutines ",
+		"ratify_configuration_loaded_timestamp_seconds ", "ratify_work_in_progress 0", "ratify_cache_entries 1", "ratify_cache_bytes ", "ratify_cache_evicted 0", "ratify_panics_total 0", "go_goroutines ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no metric %s", want)
