@@ -213,7 +213,7 @@ func TestNewEngine(t *testing.T) {
 			Stores:    []NamedStore{{"s", nil, nothing{}}},
 			Verifiers: verifiers,
 			Policies:  []Policy{{Name: "p", Scopes: []string{"GHCR.io/*"}, Verifiers: []string{"v"}}},
-		}, []string{`stores[0] "s": scopes: there is none`, `policies[0] "p": scope "GHCR.io/*": expected the canonical name, "ghcr.io/any/any"`}},
+		}, []string{`stores[0] "s": scopes: there is none`, `policies[0] "p": scope "GHCR.io/*": expected the canonical name, "ghcr.io/*"`}},
 		{"verifiers of a policy", Setup{
 			Stores:    stores,
 			Verifiers: append(slices.Clone(verifiers), NamedVerifier{"w", "fake", nothing{}}),

@@ -39,26 +39,28 @@ func parseScope(text string) (scope, error) {
 		if rest != "*" {
 			return scope{}, fmt.Errorf("scope %s: after a *.domain only /* may follow", Quote(text))
 		}
-		if err := canonicalScope("any." + domain + "/any"); err != nil {
+		if err := canonicalScope("any.", domain, "/any"); err != nil {
 			return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
 		}
 		return scope{text, scopeDomain, "." + domain}, nil
 	}
 	if below, ok := strings.CutSuffix(text, "/*"); ok {
 		// Two components, for docker.io/any and docker.io/acme alone are short for others below docker.io/library.
-		if err := canonicalScope(below + "/any/any"); err != nil {
+		if err := canonicalScope("", below, "/any/any"); err != nil {
 			return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
 		}
 		return scope{text, scopeBelow, below + "/"}, nil
 	}
-	if err := canonicalScope(text); err != nil {
+	if err := canonicalScope("", text, ""); err != nil {
 		return scope{}, fmt.Errorf("scope %s: %w", Quote(text), err)
 	}
 	return scope{text, scopeExact, text}, nil
 }
 
-// canonicalScope makes sure that a scope is spelled as the names it is compared with, or it would hold nothing.
-func canonicalScope(name string) error {
+// canonicalScope makes sure that a scope is spelled as the names it is compared with, or it would hold nothing. before and
+// after stand for what its * may stand for.
+func canonicalScope(before, text, after string) error {
+	name := before + text + after
 	if strings.Contains(name, "*") {
 		return fmt.Errorf("a * may only stand for the whole, as the first label of a host (*.example.com/*), or as the last component (host/path/*)")
 	}
@@ -70,7 +72,14 @@ func canonicalScope(name string) error {
 	case err != nil, s.Tag != "latest", s.Digest != "", strings.HasSuffix(name, ":latest"):
 		return fmt.Errorf("expected host/repository, without tag and digest")
 	case s.Repository != name:
-		return fmt.Errorf("expected the canonical name, %s", Quote(s.Repository))
+		canonical := strings.TrimSuffix(strings.TrimPrefix(s.Repository, before), after)
+		if before != "" {
+			canonical = "*." + canonical
+		}
+		if after != "" {
+			canonical += "/*"
+		}
+		return fmt.Errorf("expected the canonical name, %s", Quote(canonical))
 	}
 	return nil
 }

@@ -73,6 +73,21 @@ func TestScopeRefused(t *testing.T) {
 	}
 }
 
+func TestScopeSuggested(t *testing.T) {
+	for text, want := range map[string]string{
+		"x/*": "docker.io/x/*", "x/y/*": "docker.io/x/y/*", "any/*": "docker.io/any/*", "index.docker.io/*": "docker.io/*", "GHCR.IO/acme/*": "ghcr.io/acme/*",
+		"*.Example.com/*": "*.example.com/*", "*.example.com:443/*": "*.example.com/*", "nginx": "docker.io/library/nginx", "any/any": "docker.io/any/any",
+	} {
+		_, err := parseScope(text)
+		if got := fmt.Sprint(err); got != "scope "+Quote(text)+": expected the canonical name, "+Quote(want) {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+		if _, err := parseScope(want); err != nil {
+			t.Errorf("%s: what is suggested is refused: %v", text, err)
+		}
+	}
+}
+
 // naiveHolds says from the documentation, word by word, whether a scope holds a repository.
 func naiveHolds(scope, repository string) bool {
 	hostOf := func(s string) string { host, _, _ := strings.Cut(s, "/"); return host }
