@@ -125,7 +125,8 @@ func (b *Bytes) UnmarshalJSON(data []byte) error {
 
 // Parse decodes a configuration in YAML or JSON, strictly: an unknown, misspelt or repeated field, a value of another
 // type, and a value out of its range are errors, all of them told at once, each with its place. Defaults are filled in.
-// The settings of stores and verifiers are left as they are; see Settings.Decode.
+// The settings of stores and verifiers are left as they are; see Settings.Decode. Beside an error, the file is nil or
+// holds what could be decoded: see Error.
 func Parse(data []byte) (*File, error) {
 	if strings.TrimSpace(string(data)) == "" {
 		return nil, errors.New("the configuration is empty")
@@ -138,14 +139,9 @@ func Parse(data []byte) (*File, error) {
 		return nil, fmt.Errorf("the configuration is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	f := &File{}
-	if err := decode("", asJSON, f); err != nil {
-		return nil, err
-	}
+	err = decode("", asJSON, f)
 	f.defaults()
-	if err := f.validate(); err != nil {
-		return nil, err
-	}
-	return f, nil
+	return f, Join(err, f.validate())
 }
 
 // checkOneDocument refuses what follows behind a line of ---, which would be read by nobody.
@@ -203,7 +199,10 @@ func (f *File) validate() error {
 	if f.Mutation.Reference != TagAndDigest && f.Mutation.Reference != DigestOnly {
 		fail("mutation: reference: expected %q or %q, got %q", TagAndDigest, DigestOnly, f.Mutation.Reference)
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return &Error{faults: errs}
 }
 
 // Settings are a module's own, as they were written.
@@ -235,7 +234,8 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	return s.raw, nil
 }
 
-// Decode decodes the settings strictly into the Config of whoever they belong to: a pointer to a struct.
+// Decode decodes the settings strictly into the Config of whoever they belong to: a pointer to a struct. Beside an error
+// it holds what could be decoded: see Error.
 func (s Settings) Decode(into any) error {
 	if s.raw == nil {
 		return nil

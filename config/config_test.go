@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -240,7 +241,7 @@ func TestRefused(t *testing.T) {
 		{"negative entries", smallest + "cache: {maxEntries: -1}", []string{"cache: maxEntries: expected a positive number, got -1"}},
 		{"scopes of a verifier", smallest + "verifiers: [{name: v, scopes: []}]", []string{`verifiers[0] "v": scopes have no effect here; they belong to policies and stores`}},
 
-		{"all at once, in order", "stores: [{name: a, typo: x}, {host: b, tipe: y}]\ncache: {ttl: 1, maxEntries: x}\nconcurency: 1", []string{
+		{"all at once, in order", "stores: [{name: a, typo: x}, {host: b, tipe: oras}]\ncache: {ttl: 1, maxEntries: x}\nconcurency: 1", []string{
 			"cache: maxEntries: expected a whole number, got a string",
 			"cache: ttl: expected a duration such as 30s, got 1",
 			`unknown field "concurency" (did you mean "concurrency"?)`,
@@ -258,8 +259,8 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f, err := Parse([]byte(tc.text))
-			if err == nil || f != nil {
-				t.Fatalf("taken for %+v, error %v", f, err)
+			if err == nil {
+				t.Fatalf("taken for %+v", f)
 			}
 			if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, tc.want) {
 				t.Errorf("errors\n%s\nwant\n%s", err, strings.Join(tc.want, "\n"))
@@ -267,6 +268,78 @@ func TestRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestDecodedBesideErrors: what is right is there beside the errors, under the names that were meant.
+func TestDecodedBesideErrors(t *testing.T) {
+	for _, tc := range []struct {
+		name, text, want string
+		whole            bool
+	}{
+		{"nothing wrong but a value", "concurrency: -1", `{"concurrency":-1}`, true},
+		{"unknown field", "fancy: 1\npolicies: [{name: p, colour: red, verifiers: [v]}]", `{"policies":[{"name":"p","scopes":null,"verifiers":["v"],"require":"all"}]}`, true},
+		{"misspelt field", "concurency: 3\npolicies: [{name: p, verifers: [v], require: 2}]", `{"concurrency":3,"policies":[{"name":"p","scopes":null,"verifiers":["v"],"require":2}]}`, true},
+		{"misspelt beside the right one", "concurency: 3\nconcurrency: 4", `{"concurrency":4}`, true},
+		{"misspelt twice", "concurency: 3\nconcurreny: 4", `{"concurrency":3}`, true},
+		{"misspelt and mistyped", "concurency: x", `{}`, true},
+		{"misspelt settings", "verifiers: [{name: v, type: t, setings: {a: 1}}]", `{"verifiers":[{"name":"v","type":"t","scopes":null,"settings":{"a":1}}]}`, true},
+		{"one for a list", "policies: {name: p, scopes: '*', verifiers: v}", `{"policies":[{"name":"p","scopes":["*"],"verifiers":["v"],"require":"all"}]}`, true},
+		{"number for text", "policies: [{name: 3, scopes: [on]}]", `{"policies":[{"name":"3","scopes":["true"],"verifiers":null,"require":"all"}]}`, true},
+		{"text for a number", "concurrency: many\ncache: {ttl: 3, maxEntries: x, maxBytes: 1}", `{"cache":{"ttl":"10m0s","refusalTTL":"10s","tagTTL":"5s","maxEntries":20000,"maxBytes":1}}`, true},
+		{"bad requirement", "policies: [{name: p, require: none}]", `{"policies":[{"name":"p","scopes":null,"verifiers":null,"require":"all"}]}`, true},
+		{"list for settings", "verifiers: [{name: v, settings: [1]}]", `{"verifiers":[{"name":"v","type":"","scopes":null,"settings":{}}]}`, true},
+		{"list for text", "policies: [{name: [p], scopes: ['*']}]", `{"policies":[{"name":"","scopes":["*"],"verifiers":null,"require":"all"}]}`, false},
+		{"number for a list", "policies: 7", `{}`, false},
+		{"number in a list", "policies: [7, {name: p}]", `{"policies":[{"name":"","scopes":null,"verifiers":null,"require":"all"},{"name":"p","scopes":null,"verifiers":null,"require":"all"}]}`, false},
+		{"list for a mapping", "cache: [1]\nconcurrency: 3", `{"concurrency":3}`, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f, err := Parse([]byte(smallest + tc.text))
+			if err == nil || f == nil {
+				t.Fatalf("taken for %+v, error %v", f, err)
+			}
+			var want, got map[string]any
+			if err := errors.Join(json.Unmarshal([]byte(encode(t, parse(t, smallest))), &want), json.Unmarshal([]byte(encode(t, f)), &got)); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal([]byte(tc.want), &want); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+			if whole := Decoded(err); whole != tc.whole {
+				t.Errorf("whole: %t, want %t", whole, tc.whole)
+			}
+		})
+	}
+}
+
+func TestJoinTellsNothingTwice(t *testing.T) {
+	var c moduleConfig
+	err := settingsOf(t, "{list: [{host: 3, prt: 4}], count: x}").Decode(&c)
+	const place = `verifiers[0] "notation": `
+	more := []string{"list[0]: host: is no host", "list[0]: host", "list[0]: hosts: too many", "count: too small", "counted", "name: missing"}
+	lines := place + strings.Join(more, "\n"+place)
+	got := Join(err, errors.New(lines))
+	want := err.Error() + "\n" + place + strings.Join([]string{more[1], more[2], more[4], more[5]}, "\n"+place)
+	if got == nil || got.Error() != want {
+		t.Errorf("%v\nwant\n%s", got, want)
+	}
+	if len(c.List) != 1 || c.List[0] != (inner{"3", 4}) {
+		t.Errorf("decoded %+v", c.List)
+	}
+	if got := Join(nil, errUnexpected); !errors.Is(got, errUnexpected) {
+		t.Errorf("%v", got)
+	}
+	if got := Join(errUnexpected, nil); !errors.Is(got, errUnexpected) {
+		t.Errorf("%v", got)
+	}
+	if got := Join(nil, nil); got != nil {
+		t.Errorf("%v", got)
+	}
+}
+
+var errUnexpected = errors.New("unexpected")
 
 func TestAnchors(t *testing.T) {
 	f := parse(t, smallest+"cache: &c {ttl: 3s}\npolicies: [{name: &n p, scopes: &s ['*']}, {name: q, scopes: *s}]\n")
@@ -378,8 +451,8 @@ func TestSettingsRefused(t *testing.T) {
 		want       []string
 	}{
 		{"misspelt", "{list: [], lst: []}", []string{place + `unknown field "lst" (did you mean "list"?)`}},
-		{"other letters", "{NAME: n}", []string{place + `unknown field "NAME" (did you mean "name"?)`}},
-		{"the field's own name", "{Name: n}", []string{place + `unknown field "Name" (did you mean "name"?)`}},
+		{"other letters", "{NAME: en}", []string{place + `unknown field "NAME" (did you mean "name"?)`}},
+		{"the field's own name", "{Name: en}", []string{place + `unknown field "Name" (did you mean "name"?)`}},
 		{"hidden", "{Hidden: n}", []string{place + `unknown field "Hidden" (known: Untagged, count, enabled, free, labels, list, map, name, optional, ratio, shared, ttl)`}},
 		{"private", "{private: n}", []string{place + `unknown field "private" (known: Untagged, count, enabled, free, labels, list, map, name, optional, ratio, shared, ttl)`}},
 		{"within a list", "{list: [{host: a}, {hots: b, host: c}]}", []string{place + `list[1] "c": unknown field "hots" (did you mean "host"?)`}},
@@ -419,11 +492,14 @@ func TestNearest(t *testing.T) {
 	known := []string{"trustStores", "trustPolicy", "name", "type"}
 	for name, want := range map[string]string{
 		"trustStore": "trustStores", "TRUSTSTORES": "trustStores", "trusttPolicy": "trustPolicy", "nam": "name", "naem": "name", "tpye": "type",
-		"certificates": "", "zzzz": "", "": "", strings.Repeat("trustStores", 10): "",
+		"tyep": "type", "ty": "", "pe": "", "tpe": "type", "tp": "", "types": "type", "typist": "", "typed1": "type", "typis": "", "certificates": "", "zzzz": "", "": "", strings.Repeat("trustStores", 10): "",
 	} {
 		if got := Nearest(name, known); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
+	}
+	if got := Nearest("pot", []string{"host", "proxy"}); got != "" {
+		t.Errorf("pot: %q", got)
 	}
 	if got := Nearest("x", nil); got != "" {
 		t.Errorf("%q out of nothing", got)
@@ -436,7 +512,7 @@ func TestEditDistance(t *testing.T) {
 		want int
 	}{
 		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "ab", 1}, {"ab", "abc", 1},
-		{"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {strings.Repeat("a", 65), "a", 64},
+		{"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"ab", "ba", 1}, {"oars", "oras", 1}, {"abcd", "badc", 2}, {"abc", "ca", 3}, {strings.Repeat("a", 65), "a", 64},
 	} {
 		if got := editDistance(tc.a, tc.b); got != tc.want {
 			t.Errorf("%q to %q: %d, want %d", tc.a, tc.b, got, tc.want)

@@ -13,30 +13,97 @@ import (
 )
 
 // decode is json.Unmarshal, but strict: encoding/json matches names without regard to case, drops what it does not know,
-// and stops at the first error. Here every error is told, with its place.
+// and stops at the first error. Here every error is told, with its place, and beside an *Error into holds what could be
+// decoded.
 func decode(place string, data []byte, into any) error {
 	var value any
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := d.Decode(&value); err != nil {
-		return located(place, "not valid JSON: %v", err)
+		return &Error{faults: []error{located(place, "not valid JSON: %v", err)}, hole: true}
 	}
 	var c checker
-	c.check(place, value, reflect.TypeOf(into).Elem())
-	if len(c.errs) > 0 {
-		return errors.Join(c.errs...)
+	kept, _ := c.check(place, value, reflect.TypeOf(into).Elem())
+	if len(c.faults) > 0 {
+		var err error
+		if data, err = json.Marshal(kept); err != nil {
+			c.hole = true
+			return &c.Error
+		}
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return located(place, "%v", err)
+		c.fail(place, "%v", err)
+		c.hole = true
 	}
 	placeSettings(reflect.ValueOf(into).Elem(), place)
+	if len(c.faults) > 0 {
+		return &c.Error
+	}
 	return nil
 }
 
-type checker struct{ errs []error }
+// An Error is all that is wrong with a configuration, or with settings, a line each. What could be decoded is there
+// beside it, so that it can be checked in the same go, and is good for nothing else. In it, a field that is misspelt has
+// its right name, a value that stands where a list belongs is a list, and a number that stands for text is text: what is
+// said of them is then said of what was meant.
+type Error struct {
+	faults   []error
+	mistyped []string // places of values that were dropped, or that were changed
+	hole     bool     // something was dropped that others may refer to, or whose absence would be told
+}
+
+// Error tells all, a line each.
+func (e *Error) Error() string { return errors.Join(e.faults...).Error() }
+
+// Unwrap gives each.
+func (e *Error) Unwrap() []error { return e.faults }
+
+// Decoded tells whether what was decoded beside err is whole enough for its parts to be compared with one another.
+func Decoded(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && !e.hole
+}
+
+// Join adds to the error of a decoding what a check of the decoded part tells, but for what it tells of values that the
+// error has told of.
+func Join(err, more error) error {
+	var e *Error
+	if more == nil || !errors.As(err, &e) {
+		return errors.Join(err, more)
+	}
+	all := []error{err}
+	for line := range strings.Lines(more.Error()) {
+		if line = strings.TrimRight(line, "\n"); !slices.ContainsFunc(e.mistyped, func(place string) bool { return isAt(line, place) }) {
+			all = append(all, errors.New(line))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// isAt tells whether an error is about a place or what is in it.
+func isAt(line, place string) bool {
+	rest, ok := strings.CutPrefix(line, place)
+	return place == "" || ok && rest != "" && strings.ContainsRune(":[. ", rune(rest[0]))
+}
+
+// A checker gathers what is wrong with a value, and takes from it what is right.
+type checker struct{ Error }
 
 func (c *checker) fail(place, format string, args ...any) {
-	c.errs = append(c.errs, located(place, format, args...))
+	c.faults = append(c.faults, located(place, format, args...))
+}
+
+// lose is for a value that cannot be kept.
+func (c *checker) lose(place string, hole bool) (any, bool) {
+	c.mistyped = append(c.mistyped, place)
+	c.hole = c.hole || hole
+	return nil, false
+}
+
+func (c *checker) add(other *checker) {
+	c.faults = append(c.faults, other.faults...)
+	c.mistyped = append(c.mistyped, other.mistyped...)
+	c.hole = c.hole || other.hole
 }
 
 func located(place, format string, args ...any) error {
@@ -56,91 +123,140 @@ func join(place, name string) string {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-func (c *checker) check(place string, value any, t reflect.Type) {
+// check returns what can be kept of a value, and whether anything can.
+func (c *checker) check(place string, value any, t reflect.Type) (kept any, ok bool) {
 	if value == nil {
-		return // null is absence, as in JSON and YAML everywhere
+		return nil, true // null is absence, as in JSON and YAML everywhere
 	}
 	if t.Kind() == reflect.Pointer {
-		c.check(place, value, t.Elem())
-		return
+		return c.check(place, value, t.Elem())
 	}
 	if reflect.PointerTo(t).Implements(unmarshaler) {
-		c.checkUnmarshaler(place, value, t)
-		return
+		return c.checkUnmarshaler(place, value, t)
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		c.checkStruct(place, value, t)
+		return c.checkStruct(place, value, t)
 	case reflect.Slice:
-		list, ok := value.([]any)
-		if !ok {
-			c.fail(place, "expected a list, got %s", describe(value))
-			return
-		}
-		for i, element := range list {
-			c.check(elementPlace(place, i, element), element, t.Elem())
-		}
+		return c.checkList(place, value, t)
 	case reflect.Map:
 		m, ok := value.(map[string]any)
 		if !ok {
 			c.fail(place, "expected a mapping, got %s", describe(value))
-			return
+			return c.lose(place, true)
 		}
+		kept := map[string]any{}
 		for _, key := range sortedKeys(m) {
-			c.check(join(place, key), m[key], t.Elem())
+			if element, ok := c.check(join(place, key), m[key], t.Elem()); ok {
+				kept[key] = element
+			}
 		}
+		return kept, true
 	default:
-		c.checkScalar(place, value, t)
+		return c.checkScalar(place, value, t)
 	}
 }
 
-func (c *checker) checkUnmarshaler(place string, value any, t reflect.Type) {
+func (c *checker) checkList(place string, value any, t reflect.Type) (any, bool) {
+	list, ok := value.([]any)
+	if !ok {
+		c.fail(place, "expected a list, got %s", describe(value))
+		var alone checker
+		element, ok := alone.check(elementPlace(place, 0, value), value, t.Elem())
+		if !ok {
+			return c.lose(place, true)
+		}
+		c.add(&alone)
+		return []any{element}, true
+	}
+	kept := make([]any, len(list)) // one that is lost stays as null, so that the others keep their index
+	for i, element := range list {
+		kept[i], _ = c.check(elementPlace(place, i, element), element, t.Elem())
+	}
+	return kept, true
+}
+
+func (c *checker) checkUnmarshaler(place string, value any, t reflect.Type) (any, bool) {
 	data, err := json.Marshal(value)
 	if err == nil {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
 	}
 	if err != nil {
 		c.fail(place, "%v", err)
+		return c.lose(place, false)
 	}
+	return value, true
 }
 
-func (c *checker) checkStruct(place string, value any, t reflect.Type) {
+func (c *checker) checkStruct(place string, value any, t reflect.Type) (any, bool) {
 	m, ok := value.(map[string]any)
 	if !ok {
 		c.fail(place, "expected a mapping, got %s", describe(value))
-		return
+		return c.lose(place, true)
 	}
 	fields := map[string]reflect.Type{}
 	collectFields(t, fields)
+	kept := map[string]any{}
 	for _, key := range sortedKeys(m) {
 		fieldType, ok := fields[key]
 		if !ok {
 			c.fail(place, "unknown field %s%s", ratify.Quote(key), hint(key, sortedKeys(fields)))
+			c.keepAs(Nearest(key, sortedKeys(fields)), place, key, m, fields, kept)
 			continue
 		}
 		// A module's settings are checked when they are decoded into what they belong to.
 		if fieldType == reflect.TypeFor[Settings]() {
 			if _, ok := m[key].(map[string]any); !ok && m[key] != nil {
 				c.fail(join(place, key), "expected a mapping, got %s", describe(m[key]))
+				c.lose(place, false) // whatever the module says of having none
+				continue
 			}
+			kept[key] = m[key]
 			continue
 		}
-		c.check(join(place, key), m[key], fieldType)
+		if field, ok := c.check(join(place, key), m[key], fieldType); ok {
+			kept[key] = field
+		}
 	}
+	return kept, true
 }
 
-func (c *checker) checkScalar(place string, value any, t reflect.Type) {
+// keepAs keeps an unknown field under the name that was probably meant, unless that is there, too.
+func (c *checker) keepAs(name, place, key string, m map[string]any, fields map[string]reflect.Type, kept map[string]any) {
+	_, there := m[name]
+	_, taken := kept[name]
+	if name == "" || there || taken {
+		return
+	}
+	var guess checker
+	field, ok := guess.check(join(place, key), m[key], fields[name])
+	if !ok {
+		c.lose(join(place, name), guess.hole)
+		return
+	}
+	kept[name] = field
+	c.add(&guess)
+}
+
+func (c *checker) checkScalar(place string, value any, t reflect.Type) (any, bool) {
 	data, err := json.Marshal(value)
 	if err == nil {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
 	}
-	if err != nil {
-		got := describe(value)
-		if number, ok := value.(json.Number); ok && t.Kind() != reflect.String {
-			got = "the number " + ratify.Truncate(number.String()) // no secret is where a number is expected
-		}
-		c.fail(place, "expected %s, got %s", kindName(t), got)
+	if err == nil {
+		return value, true
 	}
+	number, isNumber := value.(json.Number)
+	got := describe(value)
+	if isNumber && t.Kind() != reflect.String {
+		got = "the number " + ratify.Truncate(number.String()) // no secret is where a number is expected
+	}
+	c.fail(place, "expected %s, got %s", kindName(t), got)
+	if _, isBool := value.(bool); t.Kind() == reflect.String && (isNumber || isBool) {
+		c.mistyped = append(c.mistyped, place)
+		return fmt.Sprint(value), true
+	}
+	return c.lose(place, t.Kind() == reflect.String)
 }
 
 func collectFields(t reflect.Type, fields map[string]reflect.Type) {
@@ -234,9 +350,10 @@ func hint(name string, known []string) string {
 	return " (known: " + strings.Join(known, ", ") + ")"
 }
 
-// Nearest returns the known name that differs from name by at most a third of its letters, or "".
+// Nearest returns the known name that differs from name by at most a third of its letters, or by one if it has fewer
+// than six; "" if there is none.
 func Nearest(name string, known []string) string {
-	best, distance := "", max(len(name)/3, 2)+1
+	best, distance := "", max(len(name)/3, 1)+1
 	for _, candidate := range known {
 		if strings.EqualFold(candidate, name) {
 			return candidate
@@ -248,26 +365,31 @@ func Nearest(name string, known []string) string {
 	return best
 }
 
-// editDistance is Levenshtein's, over bytes, for names of at most 64 bytes: longer ones are nobody's typo.
+// editDistance is Levenshtein's, over bytes, with two neighbours that changed places counted as one, for that is how
+// fingers slip. It is for names of at most 64 bytes: longer ones are nobody's typo.
 func editDistance(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
 	for i := range len(a) {
-		previous := row[0]
+		row := make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := previous
-			if a[i] != b[j] {
-				cost = 1 + min(previous, row[j], row[j+1])
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
 			}
-			previous, row[j+1] = row[j+1], cost
+			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
+		before, last = last, row
 	}
-	return row[len(b)]
+	return last[len(b)]
 }

@@ -259,7 +259,7 @@ func trusting(t *testing.T, m *memory, authority *notationtest.Authority, level,
 		Verifiers: []config.Module{{Name: "notation", Type: "notation", Settings: config.NewSettings("test", settings)}},
 		Policies:  []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}}},
 	}
-	g, err := (&process{}).assemble(file, nil)
+	g, err := (&process{}).assemble(file, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/ratify-provider/ratify/store/oras"
 	"github.com/ratify-provider/ratify/verifier/notation"
 	"go.uber.org/zap"
-	"sigs.k8s.io/yaml"
 )
 
 // A process holds what outlives a configuration. The zero value is ready: modules then make their own.
@@ -59,17 +58,22 @@ func verifierTypes() map[string]verifierType {
 	}
 }
 
-// fromSettings decodes the settings strictly into a module's own configuration and makes the module from it.
+// fromSettings decodes the settings strictly into a module's own configuration and makes the module from it. Of settings
+// that do not decode the rest is checked, too, and nothing made.
 func fromSettings[C, M any](settings config.Settings, construct func(C) (M, error)) (module M, err error) {
 	var c C
-	if err := settings.Decode(&c); err != nil {
-		return module, err // it names its place
+	bad := settings.Decode(&c) // it names its place
+	if bad != nil && !config.Decoded(bad) {
+		return module, bad
 	}
-	module, err = construct(c)
+	made, err := construct(c)
 	if err != nil {
-		return module, prefixEach(settings.Place(), err)
+		err = prefixEach(settings.Place(), err)
 	}
-	return module, nil
+	if err := config.Join(bad, err); err != nil {
+		return module, err
+	}
+	return made, nil
 }
 
 // A generation is what one configuration makes: it is used whole, and replaced whole.
@@ -94,49 +98,24 @@ func (p *process) build(path string) (*generation, error) {
 
 // buildFrom is build for a configuration that has been read.
 func (p *process) buildFrom(data []byte, set *files.Set) (*generation, error) {
-	file, err := config.Parse(data)
-	if err != nil {
-		return &generation{files: set}, errors.Join(err, p.checkRest(data, set))
+	file, bad := config.Parse(data)
+	if file == nil {
+		return &generation{files: set}, bad
 	}
-	return p.assemble(file, set)
+	return p.assemble(file, bad, set)
 }
 
-// checkRest tells what is wrong with the parts of a file that does not decode as a whole, so that one look at the
-// errors is enough. Where even the policies decode, what binds the parts together is checked, too; where they do not,
-// that would only repeat in other words what the file's own error has told.
-func (p *process) checkRest(data []byte, set *files.Set) error {
-	var whole config.File
-	decodes := yaml.UnmarshalStrict(data, &whole) == nil
-	if !decodes {
-		var parts struct {
-			Stores    []config.Module `json:"stores"`
-			Verifiers []config.Module `json:"verifiers"`
-		}
-		if yaml.Unmarshal(data, &parts) != nil {
-			return nil
-		}
-		whole = config.File{Stores: parts.Stores, Verifiers: parts.Verifiers}
-	}
-	for list, modules := range map[string][]config.Module{"stores": whole.Stores, "verifiers": whole.Verifiers} {
-		for i := range modules {
-			modules[i].Settings = config.NewSettings(placeOf(list, i, modules[i]), modules[i].Settings)
-		}
-	}
-	if !decodes {
-		_, err := p.makeModules(&whole, set)
-		return err
-	}
-	_, err := p.assemble(&whole, set)
-	return err
-}
-
-// assemble makes the engine of a decoded configuration.
-func (p *process) assemble(file *config.File, set *files.Set) (*generation, error) {
+// assemble makes the engine of a decoded configuration. Of one that is bad, which bad tells, it makes none, but tells
+// what is wrong with the rest, too, so that one look at the errors is enough.
+func (p *process) assemble(file *config.File, bad error, set *files.Set) (*generation, error) {
 	setup, err := p.makeModules(file, set)
 	g := &generation{file: file, setup: setup, files: set}
+	if bad != nil && !config.Decoded(bad) {
+		return g, config.Join(bad, err)
+	}
 	// Names and scopes are checked even where a module could not be made, so that everything is told at once.
 	engine, engineErr := ratify.NewEngine(g.setup)
-	if err := errors.Join(err, engineErr); err != nil {
+	if err := config.Join(bad, errors.Join(err, engineErr)); err != nil {
 		return g, err
 	}
 	g.engine = engine

@@ -89,31 +89,98 @@ func TestBuildRemembersWhatItCouldNotRead(t *testing.T) {
 }
 
 func TestBuildTellsEverythingAtOnce(t *testing.T) {
-	// An unknown field keeps the file from being decoded; what is wrong elsewhere is told all the same, and once.
-	const text = `
+	root := writeRoot(t)
+	good := fmt.Sprintf(wholeConfig, root)
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"an unknown field hides nothing of the policies": {
+			strings.Replace(good, "policies:", `concurency: 1
+fancy: 1
+policies:
+- {name: again, scopes: ["*"], verifiers: [notatoin]}
+- {name: more, scopes: ["ghcr.io/*/app"], verifiers: [notation], require: 2}`, 1),
+			[]string{
+				`unknown field "concurency" (did you mean "concurrency"?)`,
+				`unknown field "fancy" (known: cache, concurrency, gatekeeperCacheTTL, mutation, policies, stores, verifiers)`,
+				`policies[0] "again": verifiers: there is no verifier "notatoin" (known: notation)`,
+				`policies[1] "more": require: 2 of 1 verifiers cannot be met`,
+				`policies[1] "more": scope "ghcr.io/*/app": a * may only stand for the whole, as the first label of a host (*.example.com/*), or as the last component (host/path/*)`,
+				`policies[2] "default": scope "*" is already the scope of policies[0] "again"; which of them wins must not be left to chance`,
+			},
+		},
+		"nor of the settings that it is in": {
+			strings.NewReplacer(`scopes: ["*"]}
+verifiers`, `scopes: ["*"], settings: {registries: [{host: ghcr.io, pot: 1}, {host: "*", credentials: {username: u}}]}}
+verifiers`, "settings:\n    trustStores", "settings:\n    requireRevocation: true\n    trustStores", `"ca:certs"`, `"ca:cert"`, "level: strict", "level: strickt").Replace(good),
+			[]string{
+				`stores[0] "registries": registries[0] "ghcr.io": unknown field "pot"`,
+				`stores[0] "registries": registries[1].credentials: `,
+				`verifiers[0] "notation": unknown field "requireRevocation" (did you mean "requireRevocationInfo"?)`,
+				`verifiers[0] "notation": trustPolicy: trustPolicies[0] "default": signatureVerification: level: `,
+				`verifiers[0] "notation": trustPolicy: trustPolicies[0] "default": trustStores[0]: "ca:cert" is not configured (did you mean "ca:certs"?)`,
+				`verifiers[0] "notation": trustStores[0] "certs": no trust policy statement uses ca:certs`,
+			},
+		},
+		"what is misspelt is checked as what was meant": {`
 stores:
-- {name: a, type: oras, scopes: ["*"], settings: {registries: [{hots: x}]}}
+- {name: a, type: oras, scopes: ["*"], settings: {registries: [{hots: "a.example:443", plainHTP: true}]}}
 - {name: b, type: ocilayout, scopes: ["b.example/*"], settings: {path: /not/there}}
 verifiers:
-- {name: notation, type: notation, settings: {trustStores: [{type: ca, name: certs, file: x}], trustPolicy: {}}}
-- {type: nothing}
-polices: []
-`
-	g, err := (&process{}).buildFrom([]byte(text), &files.Set{})
-	if err == nil || g.engine != nil {
-		t.Fatalf("engine %v, error %v", g.engine, err)
-	}
-	lines := linesOf(err)
-	for _, want := range []string{
-		`unknown field "polices" (did you mean "policies"?)`,
-		`stores[0] "a": `, `unknown field "hots"`,
-		`stores[1] "b": path: /not/there is no OCI image layout`,
-		`verifiers[0] "notation": `, `unknown field "file" (did you mean "files"?)`,
-		`verifiers[1]: type: unknown type "nothing" (known: notation)`,
+- {name: notation, type: nothing}
+polices:
+- {name: p, scopes: ["*"], verifers: [notation]}
+`,
+			[]string{
+				`unknown field "polices" (did you mean "policies"?)`,
+				`polices[0] "p": unknown field "verifers" (did you mean "verifiers"?)`,
+				`stores[0] "a": registries[0]: unknown field "hots" (did you mean "host"?)`,
+				`stores[0] "a": registries[0]: unknown field "plainHTP" (did you mean "plainHTTP"?)`,
+				`stores[1] "b": path: /not/there is no OCI image layout: `,
+				`verifiers[0] "notation": type: unknown type "nothing" (known: notation)`,
+			},
+		},
+		"what is told of a value is not told again of its absence": {`
+stores: [7, {name: [x], type: oras, scopes: ["*"]}, {name: disk, type: ocilayout, scopes: ["*"], settings: [1]}]
+verifiers: {name: notation, type: 3}
+policies: [{name: p, scopes: "*", verifiers: {a: b}}]
+mutation: {reference: 3}
+`,
+			[]string{
+				`mutation: reference: expected a string, got a number`,
+				`policies[0] "p": scopes: expected a list, got a string`,
+				`policies[0] "p": verifiers: expected a list, got a mapping`,
+				`stores[0]: expected a mapping, got a number`,
+				`stores[1]: name: expected a string, got a list`,
+				`stores[2] "disk": settings: expected a mapping, got a list`,
+				`verifiers: expected a list, got a mapping`,
+				`verifiers[0] "notation": type: expected a string, got a number`,
+			},
+		},
+		"a hole in a policy hides nothing of the modules": {
+			strings.NewReplacer("verifiers: [notation]", "verifiers: {a: b}", root, root+".missing").Replace(good),
+			[]string{
+				`policies[0] "default": verifiers: expected a list, got a mapping`,
+				`verifiers[0] "notation": trustStores[0] "certs": open ` + root + `.missing: no such file or directory`,
+			},
+		},
 	} {
-		if n := strings.Count(err.Error(), want); n != 1 {
-			t.Errorf("%d times %s in\n%s", n, want, strings.Join(lines, "\n"))
-		}
+		t.Run(name, func(t *testing.T) {
+			g, err := (&process{}).buildFrom([]byte(c.text), &files.Set{})
+			if err == nil || g.engine != nil {
+				t.Fatalf("engine %v, error %v", g.engine, err)
+			}
+			lines := linesOf(err)
+			if len(lines) != len(c.want) {
+				t.Errorf("%d errors, want %d", len(lines), len(c.want))
+			}
+			for i, line := range lines {
+				if i >= len(c.want) || !strings.HasPrefix(line, c.want[i]) {
+					t.Errorf("error %d: %s", i, line)
+				}
+			}
+		})
 	}
 	// Where not even the modules can be found, the file's own error is all.
 	if _, err := (&process{}).buildFrom([]byte("stores: 7"), &files.Set{}); len(linesOf(err)) != 1 {

@@ -121,7 +121,7 @@ func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*
 		a.byFlags = true
 		s.trust(file)
 	}
-	g, err := p.assemble(file, set)
+	g, err := p.assemble(file, nil, set)
 	if err != nil {
 		return nil, err
 	}
