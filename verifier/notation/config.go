@@ -3,6 +3,7 @@ package notation
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -89,52 +90,179 @@ func (cfg Config) loadStores(set *files.Set) (anchors, []error) {
 	return stores, problems
 }
 
-// checkPolicy validates the document, one statement at a time, for the library stops at the first error.
+// checkPolicy validates the document. The library stops at its first error, so that what can be told of each part is told
+// of it alone, and the library sees what is left: rules between the parts of a statement, and between statements.
 func (cfg Config) checkPolicy() []error {
 	var problems []error
-	seen := map[string]bool{}
-	add := func(err error) {
-		if err != nil && !seen[err.Error()] {
-			seen[err.Error()] = true
-			problems = append(problems, err)
+	add := func(place string, errs ...error) {
+		for _, err := range errs {
+			problems = append(problems, fmt.Errorf("trustPolicy: %s: %w", place, err))
 		}
 	}
-	doc := cfg.TrustPolicy
-	for i, policy := range doc.TrustPolicies {
-		place := fmt.Sprintf("trustPolicy: trustPolicies[%d] %q", i, policy.Name)
-		single := trustpolicy.Document{Version: "1.0", TrustPolicies: []trustpolicy.TrustPolicy{policy}}
-		if err := single.Validate(); err != nil {
-			add(fmt.Errorf("%s: %w", place, err))
-		}
-		for j, identity := range policy.TrustedIdentities {
-			// The library passes over identities whose prefix it does not know: a statement would trust less than it says.
-			if prefix, _, ok := strings.Cut(identity, ":"); ok && prefix != identityPrefix {
-				add(fmt.Errorf("%s: trustedIdentities[%d]: unknown prefix %s%s", place, j, ratify.Quote(prefix), suggest(prefix, []string{identityPrefix})))
-			}
-		}
-		for j, scope := range policy.RegistryScopes {
-			if scope == "*" {
-				continue
-			}
-			// Repositories are compared in their canonical form; another spelling would never match.
-			if s, err := ratify.ParseKey(scope); err == nil && s.Repository != scope {
-				add(fmt.Errorf("%s: registryScopes[%d]: %s matches nothing, write %q", place, j, ratify.Quote(scope), s.Repository))
-			}
-		}
+	if cfg.TrustPolicy.Version != policyVersion {
+		add("version", fmt.Errorf("expected %q, got %s", policyVersion, ratify.Quote(cfg.TrustPolicy.Version)))
 	}
-	// What is left are rules between statements, and those about the document as a whole.
-	if len(problems) == 0 {
-		if err := doc.Validate(); err != nil {
-			add(fmt.Errorf("trustPolicy: %w", err))
+	if len(cfg.TrustPolicy.TrustPolicies) == 0 {
+		add("trustPolicies", errors.New("there is no statement, so no signature could be trusted"))
+		return problems
+	}
+	rest := trustpolicy.Document{Version: policyVersion}
+	for i, policy := range cfg.TrustPolicy.TrustPolicies {
+		place := fmt.Sprintf("trustPolicies[%d] %q", i, policy.Name)
+		add(place, repairStatement(&policy, i)...)
+		if err := validate(policy); err != nil {
+			add(place, err)
+			continue
 		}
-	} else if doc.Version != "1.0" {
-		add(fmt.Errorf("trustPolicy: unsupported version %s, write \"1.0\"", ratify.Quote(doc.Version)))
+		rest.TrustPolicies = append(rest.TrustPolicies, policy)
+	}
+	if len(rest.TrustPolicies) > 0 {
+		if err := rest.Validate(); err != nil {
+			problems = append(problems, fmt.Errorf("trustPolicy: %w", err))
+		}
 	}
 	return problems
 }
 
-// identityPrefix is the only kind of trusted identity that the specification defines.
-const identityPrefix = "x509.subject"
+// policyVersion is the only version of the document that there is for images.
+const policyVersion = "1.0"
+
+// repairStatement tells what is wrong with each part of a statement, and puts something good in its place, about which
+// the library has nothing to say.
+func repairStatement(policy *trustpolicy.TrustPolicy, i int) (problems []error) {
+	if policy.Name == "" {
+		problems = append(problems, errors.New("name: it has none"))
+		policy.Name = fmt.Sprintf("statement %d", i)
+	}
+	if errs := checkLevel(policy.SignatureVerification); len(errs) > 0 {
+		problems = append(problems, errs...)
+		policy.SignatureVerification = trustpolicy.SignatureVerification{VerificationLevel: trustpolicy.LevelStrict.Name}
+		if len(policy.TrustStores) == 0 && len(policy.TrustedIdentities) == 0 {
+			policy.SignatureVerification.VerificationLevel = trustpolicy.LevelSkip.Name
+		}
+	}
+	if len(policy.TrustStores) > 0 {
+		policy.TrustStores = []string{"ca:any"} // checkReferences tells of them
+	}
+	var errs []error
+	policy.TrustedIdentities, errs = goodOf("trustedIdentities", policy.TrustedIdentities, checkIdentity)
+	problems = append(problems, errs...)
+	policy.RegistryScopes, errs = goodOf("registryScopes", policy.RegistryScopes, checkScope)
+	return append(problems, errs...)
+}
+
+// goodOf returns the texts that are good, or one that is, if none was among them.
+func goodOf(place string, texts []string, check func(string) error) (good []string, problems []error) {
+	for i, text := range texts {
+		if err := check(text); err != nil {
+			problems = append(problems, fmt.Errorf("%s[%d]: %w", place, i, err))
+			continue
+		}
+		good = append(good, text)
+	}
+	if len(good) == 0 && len(texts) > 0 {
+		good = []string{"*"}
+	}
+	return good, problems
+}
+
+// checkLevel says, before the library would in words of its own, what can stand in signatureVerification.
+func checkLevel(v trustpolicy.SignatureVerification) (problems []error) {
+	fail := func(place, got string, choices []string) {
+		last := len(choices) - 1
+		problems = append(problems, fmt.Errorf("signatureVerification: %s: expected %s or %s, got %s%s",
+			place, strings.Join(choices[:last], ", "), choices[last], ratify.Quote(got), nearest(got, choices)))
+	}
+	levels := make([]string, len(trustpolicy.VerificationLevels))
+	for i, level := range trustpolicy.VerificationLevels {
+		levels[i] = level.Name
+	}
+	if !slices.Contains(levels, v.VerificationLevel) {
+		fail("level", v.VerificationLevel, levels)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(v.Override)) {
+		if !slices.Contains(trustpolicy.ValidationTypes, kind) {
+			fail("override", string(kind), names(trustpolicy.ValidationTypes))
+		}
+		if action := v.Override[kind]; !slices.Contains(trustpolicy.ValidationActions, action) {
+			fail("override: "+string(kind), string(action), names(trustpolicy.ValidationActions))
+		}
+	}
+	if timestamps := []trustpolicy.TimestampOption{trustpolicy.OptionAlways, trustpolicy.OptionAfterCertExpiry}; v.VerifyTimestamp != "" && !slices.Contains(timestamps, v.VerifyTimestamp) {
+		fail("verifyTimestamp", string(v.VerifyTimestamp), names(timestamps))
+	}
+	if len(problems) == 0 {
+		if _, err := v.GetVerificationLevel(); err != nil {
+			problems = append(problems, fmt.Errorf("signatureVerification: %w", err))
+		}
+	}
+	return problems
+}
+
+// identityPrefix is the only kind of trusted identity that the specification defines, identityForm how one is written.
+const (
+	identityPrefix = "x509.subject"
+	identityForm   = identityPrefix + ": C=US, ST=WA, O=Example, CN=Release"
+)
+
+func checkIdentity(identity string) error {
+	if identity == "*" {
+		return nil
+	}
+	prefix, _, ok := strings.Cut(identity, ":")
+	switch {
+	case !ok:
+		return fmt.Errorf("%s has no prefix, write it like %q", ratify.Quote(identity), identityForm)
+	case prefix != identityPrefix:
+		// The library passes over identities whose prefix it does not know: a statement would trust less than it says.
+		return fmt.Errorf("unknown prefix %s%s, write it like %q", ratify.Quote(prefix), nearest(prefix, []string{identityPrefix}), identityForm)
+	}
+	alone := goodStatement()
+	alone.TrustedIdentities = []string{identity}
+	if err := validate(alone); err != nil {
+		_, reason, found := strings.Cut(err.Error(), "with invalid identity value: ")
+		if !found {
+			reason = err.Error()
+		}
+		return fmt.Errorf("%s, like %q", reason, identityForm)
+	}
+	return nil
+}
+
+func checkScope(scope string) error {
+	if scope == "*" {
+		return nil
+	}
+	alone := goodStatement()
+	alone.RegistryScopes = []string{scope}
+	if err := validate(alone); err != nil {
+		return err
+	}
+	// Repositories are compared in their canonical form; another spelling would never match.
+	if s, err := ratify.ParseKey(scope); err == nil && s.Repository != scope {
+		return fmt.Errorf("%s matches nothing, write %q", ratify.Quote(scope), s.Repository)
+	}
+	return nil
+}
+
+// goodStatement is one that the library has nothing to say about, to look at one part in.
+func goodStatement() trustpolicy.TrustPolicy {
+	return trustpolicy.TrustPolicy{
+		Name: "any", RegistryScopes: []string{"*"}, TrustStores: []string{"ca:any"}, TrustedIdentities: []string{"*"},
+		SignatureVerification: trustpolicy.SignatureVerification{VerificationLevel: trustpolicy.LevelStrict.Name},
+	}
+}
+
+// validate has the library look at one statement. The place, which the library tells more than once, is the caller's.
+func validate(policy trustpolicy.TrustPolicy) error {
+	document := trustpolicy.Document{Version: policyVersion, TrustPolicies: []trustpolicy.TrustPolicy{policy}}
+	err := document.Validate()
+	if err == nil {
+		return nil
+	}
+	message := strings.TrimPrefix(err.Error(), "trust policy: ")
+	return errors.New(strings.TrimPrefix(message, fmt.Sprintf("trust policy statement %q ", policy.Name)))
+}
 
 // checkReferences compares what statements name with what is configured, both ways, and refuses settings without effect.
 func (cfg Config) checkReferences() []error {
@@ -153,9 +281,8 @@ func (cfg Config) checkReferences() []error {
 			}
 		}
 		problems = append(problems, checkKinds(place, policy)...)
-		if level, err := policy.SignatureVerification.GetVerificationLevel(); err == nil {
-			looksAtRevocation = looksAtRevocation || level.Enforcement[trustpolicy.TypeRevocation] != trustpolicy.ActionSkip
-		}
+		level, err := policy.SignatureVerification.GetVerificationLevel()
+		looksAtRevocation = looksAtRevocation || err != nil || level.Enforcement[trustpolicy.TypeRevocation] != trustpolicy.ActionSkip
 	}
 	for i, store := range cfg.TrustStores {
 		if !used[store.key()] {
@@ -204,21 +331,27 @@ func names[T ~string](values []T) []string {
 	return texts
 }
 
-// suggest returns a question with the nearest of the choices, if one is near enough to have been meant.
+// suggest asks about the nearest of the choices, or lists them where none is near enough to have been meant.
 func suggest(word string, choices []string) string {
+	question := nearest(word, choices)
+	if question == "" && len(choices) > 0 && len(choices) <= maxListed {
+		return " (there is " + strings.Join(choices, ", ") + ")"
+	}
+	return question
+}
+
+// nearest asks about the choice that was probably meant, if one is near enough.
+func nearest(word string, choices []string) string {
 	best, distance := "", 1+max(len(word)/3, 1)
 	for _, choice := range choices {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(choice)); d < distance {
 			best, distance = choice, d
 		}
 	}
-	switch {
-	case best != "":
-		return fmt.Sprintf(" (did you mean %q?)", best)
-	case len(choices) > 0 && len(choices) <= maxListed:
-		return " (there is " + strings.Join(choices, ", ") + ")"
+	if best == "" {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
 // maxListed is how many choices fit a line.

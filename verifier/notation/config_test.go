@@ -39,10 +39,10 @@ func TestNewRefuses(t *testing.T) {
 		change func(*notation.Config)
 		words  []string
 	}{
-		{"nothing", func(cfg *notation.Config) { *cfg = notation.Config{} }, []string{`trustPolicy: trust policy document has empty version`}},
-		{"no statements", func(cfg *notation.Config) { cfg.TrustPolicy.TrustPolicies = nil }, []string{"zero trust policy statements", `no trust policy statement uses ca:certs`}},
-		{"version", func(cfg *notation.Config) { cfg.TrustPolicy.Version = "2.0" }, []string{`unsupported version "2.0"`}},
-		{"version and more", func(cfg *notation.Config) { cfg.TrustPolicy.Version = "2.0"; first(cfg).Name = "" }, []string{`unsupported version "2.0"`, "missing a name"}},
+		{"nothing", func(cfg *notation.Config) { *cfg = notation.Config{} }, []string{`trustPolicy: version: expected "1.0", got ""`, "trustPolicy: trustPolicies: there is no statement"}},
+		{"no statements", func(cfg *notation.Config) { cfg.TrustPolicy.TrustPolicies = nil }, []string{"trustPolicy: trustPolicies: there is no statement", `no trust policy statement uses ca:certs`}},
+		{"version", func(cfg *notation.Config) { cfg.TrustPolicy.Version = "2.0" }, []string{`trustPolicy: version: expected "1.0", got "2.0"`}},
+		{"version and more", func(cfg *notation.Config) { cfg.TrustPolicy.Version = "2.0"; first(cfg).Name = "" }, []string{`expected "1.0", got "2.0"`, `trustPolicies[0] "": name: it has none`}},
 		{"store type", func(cfg *notation.Config) { cfg.TrustStores[0].Type = "CA" }, []string{`trustStores[0] "certs": unknown type "CA" (did you mean "ca"?)`}},
 		{"store type far off", func(cfg *notation.Config) { cfg.TrustStores[0].Type = "certificates" }, []string{`there is ca, signingAuthority, tsa`}},
 		{"store name", func(cfg *notation.Config) { cfg.TrustStores[0].Name = "my certs" }, []string{"letters, digits"}},
@@ -75,8 +75,8 @@ func TestNewRefuses(t *testing.T) {
 			first(cfg).TrustStores = []string{"tsa:certs"}
 		}, []string{"a tsa trust store has no effect without one of type ca"}},
 		{"verifyTimestamp without tsa", func(cfg *notation.Config) { first(cfg).SignatureVerification.VerifyTimestamp = "always" }, []string{"verifyTimestamp has no effect"}},
-		{"level", func(cfg *notation.Config) { first(cfg).SignatureVerification.VerificationLevel = "strickt" }, []string{`trustPolicies[0] "default"`, `invalid signature verification level "strickt"`}},
-		{"no level", func(cfg *notation.Config) { first(cfg).SignatureVerification.VerificationLevel = "" }, []string{"level is empty"}},
+		{"level", func(cfg *notation.Config) { first(cfg).SignatureVerification.VerificationLevel = "strickt" }, []string{`trustPolicy: trustPolicies[0] "default": signatureVerification: level: expected strict, permissive, audit or skip, got "strickt" (did you mean "strict"?)`}},
+		{"no level", func(cfg *notation.Config) { first(cfg).SignatureVerification.VerificationLevel = "" }, []string{`level: expected strict, permissive, audit or skip, got ""`}},
 		{"skip with stores", func(cfg *notation.Config) { first(cfg).SignatureVerification.VerificationLevel = "skip" }, []string{"set to skip", "requireRevocationInfo: has no effect"}},
 		{"override of integrity", func(cfg *notation.Config) {
 			first(cfg).SignatureVerification.Override = map[trustpolicy.ValidationType]trustpolicy.ValidationAction{"integrity": "log"}
@@ -84,8 +84,8 @@ func TestNewRefuses(t *testing.T) {
 		{"revocation skipped and required", func(cfg *notation.Config) {
 			first(cfg).SignatureVerification.Override = map[trustpolicy.ValidationType]trustpolicy.ValidationAction{"revocation": "skip"}
 		}, []string{"requireRevocationInfo: has no effect", "allowPrivateRevocation: has no effect"}},
-		{"identity of an unknown kind", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.Subject: C=US,ST=WA,O=E"} }, []string{`trustedIdentities[0]: unknown prefix "x509.Subject" (did you mean "x509.subject"?)`}},
-		{"identity too short", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.subject: CN=Release"} }, []string{"mandatory RDN"}},
+		{"identity of an unknown kind", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.Subject: C=US,ST=WA,O=E"} }, []string{`trustedIdentities[0]: unknown prefix "x509.Subject" (did you mean "x509.subject"?), write it like "x509.subject: C=US, ST=WA, O=Example, CN=Release"`}},
+		{"identity too short", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.subject: CN=Release"} }, []string{`trustedIdentities[0]: distinguished name (DN) " CN=Release" has no mandatory RDN attribute for "C"`, `at a minimum, like "x509.subject: C=US, ST=WA, O=Example, CN=Release"`}},
 		{"overlapping identities", func(cfg *notation.Config) {
 			first(cfg).TrustedIdentities = []string{"x509.subject: C=US,ST=WA,O=E", "x509.subject: CN=R,C=US,ST=WA,O=E"}
 		}, []string{"overlap"}},
