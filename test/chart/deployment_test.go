@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ratify-provider/ratify/verifier/notation"
 )
 
 // container returns the provider's container, nil where no Deployment is rendered.
@@ -128,6 +130,7 @@ func TestTimeChain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			values := base(testPair(t))
+			values["terminationGracePeriodSeconds"] = 60
 			values["gatekeeper"] = map[string]any{"validatingWebhookTimeoutSeconds": tt.validating, "mutatingWebhookTimeoutSeconds": tt.mutate}
 			values["mutation"] = map[string]any{"enabled": tt.enabled}
 			objects := render(t, values)
@@ -264,6 +267,93 @@ func TestOutsideTheCluster(t *testing.T) {
 	}
 }
 
+// wholeTrustPolicy is the trust policy document of wholeConfig, which names ca:certs alone.
+func wholeTrustPolicy() any {
+	verifiers := wholeConfig()["verifiers"].([]any)
+	return Object(verifiers[0].(map[string]any)).Get("settings", "trustPolicy")
+}
+
+// TestTrustStores: whatever the statements are, the trust stores of the values are there under the names they go by.
+func TestTrustStores(t *testing.T) {
+	p := testPair(t)
+	tests := []struct {
+		name   string
+		values map[string]any
+		want   []string // type:name
+	}{
+		{"all in the policy of the chart", map[string]any{"notation.tsaCert": p.CA, "notation.trustStores": trustStores(p)},
+			[]string{"ca:Partner_1", "ca:certs", "signingAuthority:acme.rsa", "tsa:certs"}},
+		{"a policy of one's own", map[string]any{"notation.tsaCert": p.CA, "notation.trustStores": trustStores(p), "notation.trustPolicy": trustPolicy()},
+			[]string{"ca:Partner_1", "ca:certs", "signingAuthority:acme.rsa", "tsa:certs"}},
+		{"a signing authority alone", map[string]any{"notaryCert": "", "notation.trustStores": trustStores(p)[:1]}, []string{"signingAuthority:acme.rsa"}},
+		{"the name of the first one without it", map[string]any{"notaryCert": "", "notation.trustStores": []any{map[string]any{"type": "ca", "name": "certs", "certificates": p.CA}}},
+			[]string{"ca:certs"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			values := base(p)
+			for path, value := range tt.values {
+				put(values, strings.Split(path, "."), value)
+			}
+			objects := render(t, values)
+			file := checkConfig(t, objects)
+			var cfg notation.Config
+			if err := file.Verifiers[0].Settings.Decode(&cfg); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, store := range cfg.TrustStores {
+				got = append(got, string(store.Type)+":"+store.Name)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("trust stores %q, want %q", got, tt.want)
+			}
+			text := objects.ConfigFiles()["config.yaml"]
+			checkMounted(t, objects, text)
+			if slices.Contains(got, "ca:Partner_1") {
+				if source := volume(objects, "trust-1").Text("secret", "secretName"); source != "partner" {
+					t.Errorf("the volume is of Secret %q", source)
+				}
+				if !strings.Contains(text, "/etc/ratify/trust/ca-Partner_1") {
+					t.Errorf("the Secret's directory is not in\n%s", text)
+				}
+			}
+		})
+	}
+}
+
+// TestGracePeriod: exactly what the end takes is enough, and where no pod runs there is none to end.
+func TestGracePeriod(t *testing.T) {
+	values := base(testPair(t))
+	values["terminationGracePeriodSeconds"] = 14 // 5 of delay, 4 of the Provider, 5 to write
+	render(t, values)
+	values["terminationGracePeriodSeconds"] = 1
+	values["replicas"] = 0
+	put(values, []string{"provider", "url"}, "https://ratify.example")
+	render(t, values)
+}
+
+func TestKubernetesVersion(t *testing.T) {
+	tests := []struct {
+		version string
+		ok      bool
+	}{
+		{"v1.27.16", false}, {"v1.27.16-gke.1000", false}, {"v1.20.15", false}, {"v1.28.0", true}, {"v1.28.3-gke.100", true}, {"v1.36.3+k3s1", true},
+		{"v1.20.0", true}, // what helm says that knows of no cluster and no version
+	}
+	for _, tt := range tests {
+		t.Run(tt.version, func(t *testing.T) {
+			_, err := template(t, base(testPair(t)), "--kube-version", tt.version)
+			if tt.ok && err != nil {
+				t.Error(err)
+			}
+			if !tt.ok && (err == nil || !strings.Contains(err.Error(), "Kubernetes 1.28 or newer is needed")) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 func TestConfigIsWhatTheValuesSay(t *testing.T) {
 	p := testPair(t)
 	values := base(p)
@@ -333,7 +423,39 @@ func TestRefusals(t *testing.T) {
 		{"nothing to ask", map[string]any{"replicas": 0}, "provider.url must say where it is"},
 		{"plain HTTP", map[string]any{"provider.url": "http://ratify:6001"}, "/provider/url"},
 		{"a URL with a path", map[string]any{"provider.url": "https://ratify:6001/x"}, "/provider/url"},
-		{"killed while it drains", map[string]any{"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds: must be more than shutdownDelaySeconds"},
+		{"killed while it drains", map[string]any{"terminationGracePeriodSeconds": 13}, "terminationGracePeriodSeconds: must be 14 or more"},
+		{"killed while it mutates", map[string]any{"gatekeeper.mutatingWebhookTimeoutSeconds": 30}, "terminationGracePeriodSeconds: must be 39 or more"},
+		{"no name of Gatekeeper's Service", map[string]any{"gatekeeper.serviceName": ""}, "/gatekeeper/serviceName"},
+		{"Gatekeeper's Service taken away", map[string]any{"gatekeeper.serviceName": nil}, "serviceName"},
+		{"everybody's pods", map[string]any{"gatekeeper.podLabels": nil}, "podLabels"},
+		{"a registry's URL", map[string]any{"registries": []any{map[string]any{"host": "https://a.example"}}}, "registries[0].host: is no host: leave out scheme"},
+		{"a token server's URL", map[string]any{"registries": []any{map[string]any{"host": "a.example", "authHosts": []any{"b.example", "https://c.example"}}}},
+			"registries[0].authHosts[1]: is no host"},
+		{"a bucket's path", map[string]any{"registries": []any{map[string]any{"host": "a.example", "redirectHosts": []any{"s3.example/b"}}}},
+			"registries[0].redirectHosts[0]: is no host"},
+		{"a policy's verifier that is not there", map[string]any{"policies": []any{map[string]any{"name": "p", "scopes": []any{"*"}, "verifiers": []any{"notation", "notaton"}}}},
+			`policies[0] "p": there is no verifier "notaton"; there is notation`},
+		{"a verifier of config that the policies do not know", map[string]any{"config": map[string]any{"verifiers": wholeConfig()["verifiers"]}},
+			`policies[0] "default": there is no verifier "notation"; there is mine`},
+		{"a trust store named and not given", map[string]any{"notation.trustPolicy": trustPolicy(), "notation.trustStores": trustStores(p)},
+			`statement "mine" names trust store "tsa:certs", which no value gives; there is ca:Partner_1, ca:certs, signingAuthority:acme.rsa`},
+		{"a trust store given and not named", map[string]any{"notation.trustPolicy": wholeTrustPolicy(), "notation.trustStores": trustStores(p)},
+			`no statement names trust store "ca:Partner_1", which notation.trustStores[1] gives`},
+		{"a value's trust store that is not named", map[string]any{"notation.trustPolicy": wholeTrustPolicy(), "notation.tsaCert": p.CA},
+			`no statement names trust store "tsa:certs", which notation.tsaCert gives`},
+		{"a trust store given twice", map[string]any{"notation.trustStores": []any{map[string]any{"type": "ca", "name": "certs", "secret": "x"}}},
+			"notation.trustStores[0]: is ca:certs, which notaryCert or notation.caSecret gives already"},
+		{"timestamps without signers", map[string]any{"notaryCert": "", "notation.trustStores": []any{map[string]any{"type": "tsa", "name": "a", "secret": "x"}}},
+			"no signer is trusted yet"},
+		{"timestamps for a signing authority", map[string]any{"notaryCert": "", "notation.tsaCert": p.CA, "notation.trustStores": trustStores(p)[:1]},
+			"no effect without one of type ca"},
+		{"a trust store of nothing", map[string]any{"notation.trustStores": []any{map[string]any{"type": "ca", "name": "a"}}}, "/notation/trustStores/0"},
+		{"a trust store of an unknown type", map[string]any{"notation.trustStores": []any{map[string]any{"type": "signingauthority", "name": "a", "secret": "x"}}},
+			"/notation/trustStores/0/type"},
+		{"a trust store with an unknown field", map[string]any{"notation.trustStores": []any{map[string]any{"type": "ca", "name": "a", "secret": "x", "files": []any{"/x"}}}}, "files"},
+		{"a trust store with a private key", map[string]any{"notation.trustStores": []any{map[string]any{"type": "ca", "name": "a", "certificates": p.CA + p.Key}}},
+			"notation.trustStores[0].certificates: holds a private key"},
+		{"a trust policy without statements", map[string]any{"notation.trustPolicy": map[string]any{"version": "1.0"}}, "trustPolicies"},
 		{"a memory limit of a rare spelling", map[string]any{"resources.limits.memory": "1e9"}, "write it as a whole number"},
 		{"a password in a ConfigMap", map[string]any{"registries": []any{map[string]any{"host": "a.example", "credentials": map[string]any{"username": "u", "password": "p"}}}},
 			"Set configKind to Secret"},
@@ -413,7 +535,7 @@ func TestNotes(t *testing.T) {
 	text := objects.Find("Notes", "notes").Text("text")
 	for _, want := range []string{"validatingWebhookFailurePolicy=Fail", "validatingWebhookTimeoutSeconds=5", "mutatingWebhookTimeoutSeconds=2",
 		"externaldataProviderResponseCacheTTL=45s", "maxServingThreads=", "mutatingWebhookCustomRules=", "pods/ephemeralcontainers",
-		"kube-system", "one pod here", "provider.tls.requireValues=true", "made now, valid for 3650 days"} {
+		"controllerManager.exemptNamespaces={gatekeeper-system,kube-system}'", "kubectl label namespace kube-system admission.gatekeeper.sh/ignore=yes", "one pod here", "provider.tls.requireValues=true", "made now, valid for 3650 days"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

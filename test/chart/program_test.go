@@ -48,7 +48,12 @@ func unpack(t *testing.T, objects Objects) string {
 	content := map[string]string{
 		// What the Secrets of others hold.
 		"docker/config.json": `{"auths":{"registry.example":{"auth":"dTpw"}}}`,
-		"trust/ca/team.crt":  objects.ConfigFiles()["notary.crt"],
+	}
+	mounts, _ := container(objects).Get("volumeMounts").([]any)
+	for _, m := range mounts {
+		if path, ok := strings.CutPrefix(Object(m.(map[string]any)).Text("mountPath"), "/etc/ratify/trust/"); ok {
+			content["trust/"+path+"/team.crt"] = objects.ConfigFiles()["notary.crt"]
+		}
 	}
 	for name, text := range objects.ConfigFiles() {
 		content["config/"+name] = strings.ReplaceAll(text, "/etc/ratify", dir)
@@ -65,15 +70,7 @@ func unpack(t *testing.T, objects Objects) string {
 	return dir
 }
 
-func TestNetworkPolicy(t *testing.T) {
-	values := base(testPair(t))
-	values["registries"] = []any{
-		map[string]any{"host": "a.example"},
-		map[string]any{"host": "10.0.0.1:5000", "plainHTTP": true, "proxy": "http://proxy.example:3128/"},
-		map[string]any{"host": "b.example", "proxy": "https://proxy.example"},
-	}
-	put(values, []string{"networkPolicy", "egressPorts"}, []any{443})
-	policy := render(t, values).Find("NetworkPolicy", "ratify")
+func portsOut(policy Object) []any {
 	egress, _ := policy.Get("spec", "egress").([]any)
 	var ports []any
 	for _, rule := range egress {
@@ -82,7 +79,24 @@ func TestNetworkPolicy(t *testing.T) {
 			ports = append(ports, Object(p.(map[string]any)).Get("port"))
 		}
 	}
-	if want := []any{53.0, 53.0, 443.0, 5000.0, 3128.0}; !slices.Equal(ports, want) {
+	return ports
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	values := base(testPair(t))
+	values["registries"] = []any{
+		map[string]any{"host": "a.example"},
+		map[string]any{"host": "10.0.0.1:5000", "plainHTTP": true, "proxy": "http://proxy.example:3128/"},
+		map[string]any{"host": "b.example", "proxy": "https://proxy.example"},
+		map[string]any{"host": "c.example", "authHosts": []any{"sts.example:8443"}, "redirectHosts": []any{"blobs.example", "*.s3.example:9000"}},
+		map[string]any{"host": "10.0.0.2:5000", "plainHTTP": true, "authHosts": []any{"10.0.0.3:5001"}},
+		map[string]any{"host": "d.example", "proxy": "http://user:1234@[fd00::1]:8080/x"},
+	}
+	values["configKind"] = "Secret" // for the proxy's password
+	put(values, []string{"networkPolicy", "egressPorts"}, []any{443})
+	policy := render(t, values).Find("NetworkPolicy", "ratify")
+	ports := portsOut(policy)
+	if want := []any{53.0, 53.0, 443.0, 5000.0, 3128.0, 8443.0, 9000.0, 5001.0, 8080.0}; !slices.Equal(ports, want) {
 		t.Errorf("out to %v, want %v", ports, want)
 	}
 	ingress, _ := policy.Get("spec", "ingress").([]any)
@@ -98,5 +112,16 @@ func TestNetworkPolicy(t *testing.T) {
 	if peer.Text("namespaceSelector", "matchLabels", "kubernetes.io/metadata.name") != Namespace ||
 		peer.Text("podSelector", "matchLabels", "gatekeeper.sh/system") != "yes" {
 		t.Errorf("in from %v", peer)
+	}
+}
+
+// TestTokensWithoutTLS: the token server of a registry without TLS, named without a port, may be at 80 or at 443.
+func TestTokensWithoutTLS(t *testing.T) {
+	values := base(testPair(t))
+	values["registries"] = []any{map[string]any{"host": "10.0.0.1:5000", "plainHTTP": true, "authHosts": []any{"sts.example"}}}
+	put(values, []string{"networkPolicy", "egressPorts"}, []any{})
+	ports := portsOut(render(t, values).Find("NetworkPolicy", "ratify"))
+	if want := []any{53.0, 53.0, 5000.0, 443.0, 80.0}; !slices.Equal(ports, want) {
+		t.Errorf("out to %v, want %v", ports, want)
 	}
 }

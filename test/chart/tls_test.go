@@ -126,6 +126,39 @@ func TestPairOfTheChart(t *testing.T) {
 	}
 }
 
+// TestMadePairSaysSo: helm template prints no notes, so a pair that the next rendering will not know is told of in the objects, and
+// only such a one.
+func TestMadePairSaysSo(t *testing.T) {
+	says := func(values map[string]any, args ...string) int {
+		t.Helper()
+		text, err := template(t, values, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for _, doc := range strings.Split(text, "\n---") {
+			if strings.Contains(doc, "ade at this rendering") && strings.Contains(doc, "\n  # ") == strings.Contains(doc, "kind: Provider") {
+				told++
+			}
+		}
+		if told > 0 && !strings.Contains(text, "# provider.tls.requireValues=true") {
+			t.Errorf("it does not say what to set:\n%s", text)
+		}
+		return told
+	}
+	if got := says(ownPair(t, "")); got != 3 {
+		t.Errorf("%d objects of a made pair say so, want the Secret and both Providers", got)
+	}
+	if got := says(base(testPair(t))); got != 0 {
+		t.Errorf("%d objects of a given pair say that it was made", got)
+	}
+	s := newStubCluster(t)
+	s.upgrade(t, ownPair(t, "a"))
+	if got := says(ownPair(t, ""), s.args()...); got != 0 {
+		t.Errorf("%d objects of a pair that was found say that it was made", got)
+	}
+}
+
 func TestPairOfTheValues(t *testing.T) {
 	p := testPair(t)
 	values := base(p)

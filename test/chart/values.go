@@ -69,7 +69,8 @@ func changes(p Pair) map[string]change {
 		"notation.level":                         {value: "permissive"},
 		"notation.trustedIdentities":             {value: []any{"x509.subject: C=US, ST=WA, O=acme"}},
 		"notation.registryScopes":                {value: []any{"registry.example/app"}},
-		"notation.trustPolicy":                   {value: trustPolicy()},
+		"notation.trustStores":                   {value: trustStores(p)},
+		"notation.trustPolicy":                   {value: trustPolicy(), with: map[string]any{"notation.tsaCert": p.CA, "notation.trustStores": trustStores(p)}},
 		"registries":                             {value: registries(p)},
 		"policies":                               {value: []any{map[string]any{"name": "other", "scopes": []any{"ghcr.io/*"}, "verifiers": []any{"notation"}, "require": 1}}},
 		"cache.ttl":                              {value: "11m"},
@@ -124,7 +125,17 @@ func changes(p Pair) map[string]change {
 func trustPolicy() map[string]any {
 	return map[string]any{"version": "1.0", "trustPolicies": []any{map[string]any{
 		"name": "mine", "registryScopes": []any{"*"}, "signatureVerification": map[string]any{"level": "strict", "override": map[string]any{"revocation": "log"}},
-		"trustStores": []any{"ca:certs", "tsa:certs"}, "trustedIdentities": []any{"*"}}}}
+		"trustStores": []any{"ca:certs", "tsa:certs", "signingAuthority:acme.rsa"}, "trustedIdentities": []any{"*"}},
+		map[string]any{"name": "partner", "registryScopes": []any{"registry.example/partner"}, "signatureVerification": map[string]any{"level": "permissive"},
+			"trustStores": []any{"ca:Partner_1"}, "trustedIdentities": []any{"*"}}}}
+}
+
+// trustStores is one of certificates, and one of certificates and a Secret.
+func trustStores(p Pair) []any {
+	return []any{
+		map[string]any{"type": "signingAuthority", "name": "acme.rsa", "certificates": p.CA},
+		map[string]any{"type": "ca", "name": "Partner_1", "certificates": p.CA, "secret": "partner"},
+	}
 }
 
 func registries(p Pair) []any {

@@ -1,6 +1,6 @@
 {{/*
 The configuration file. Every key of .Values.config replaces the one made from the other values, whole: lists have no
-merge that would not surprise. The files of notaryCert and registryCredentialsSecret are mounted all the same, for it to name.
+merge that would not surprise. The files of notaryCert, of notation and of registryCredentialsSecret are mounted all the same, for it to name.
 */}}
 {{- define "ratify.config" -}}
 {{- $made := dict -}}
@@ -21,6 +21,7 @@ merge that would not surprise. The files of notaryCert and registryCredentialsSe
 {{- $_ := set $made "gatekeeperCacheTTL" .Values.gatekeeper.cacheTTL -}}
 {{- $_ := set $made "concurrency" .Values.concurrency -}}
 {{- range $key, $value := $given }}{{ $_ := set $made $key $value }}{{ end -}}
+{{- include "ratify.checkVerifierNames" $made -}}
 {{- $text := toYaml $made -}}
 {{- $secret := or (regexMatch `(?m)^[ -]*(password|identityToken):` $text) (regexMatch `(?m)^[ -]*proxy: ["']?https?://[^/]*@` $text) -}}
 {{- if and $secret (eq .Values.configKind "ConfigMap") -}}
@@ -35,6 +36,7 @@ merge that would not surprise. The files of notaryCert and registryCredentialsSe
 {{- $hosts := list -}}
 {{- $file := dict "dockerConfig" "/etc/ratify/docker/config.json" -}}
 {{- range $i, $entry := .Values.registries -}}
+{{- include "ratify.checkHosts" (dict "place" (printf "registries[%d]" $i) "entry" $entry) -}}
 {{- $e := omit $entry "ca" -}}
 {{- with $entry.ca -}}
 {{- include "ratify.checkPEM" (dict "value" (printf "registries[%d].ca" $i) "text" .) -}}
@@ -54,23 +56,56 @@ merge that would not surprise. The files of notaryCert and registryCredentialsSe
 {{- list (dict "name" "registries" "type" "oras" "scopes" (list "*") "settings" $settings) | toYaml -}}
 {{- end -}}
 
+{{/*
+The trust stores that the values give, as one map by type:name, in no order: {type, name, files, directories, from}, where from
+names the value.
+*/}}
+{{- define "ratify.trustStores" -}}
+{{- $n := .Values.notation -}}
+{{- $stores := dict -}}
+{{- if or .Values.notaryCert $n.caSecret -}}
+{{- $ca := dict "type" "ca" "name" "certs" "from" "notaryCert or notation.caSecret gives" -}}
+{{- if .Values.notaryCert }}{{ $_ := set $ca "files" (list "/etc/ratify/config/notary.crt") }}{{ end -}}
+{{- if $n.caSecret }}{{ $_ := set $ca "directories" (list "/etc/ratify/trust/ca") }}{{ end -}}
+{{- $_ := set $stores "ca:certs" $ca -}}
+{{- end -}}
+{{- if $n.tsaCert -}}
+{{- $_ := set $stores "tsa:certs" (dict "type" "tsa" "name" "certs" "from" "notation.tsaCert gives" "files" (list "/etc/ratify/config/tsa.crt")) -}}
+{{- end -}}
+{{- range $i, $entry := $n.trustStores -}}
+{{- $key := printf "%s:%s" $entry.type $entry.name -}}
+{{- with get $stores $key -}}
+{{- fail (printf "notation.trustStores[%d]: is %s, which %s already. Take another name, or put the certificates together." $i $key .from) -}}
+{{- end -}}
+{{- $store := dict "type" $entry.type "name" $entry.name "from" (printf "notation.trustStores[%d] gives" $i) -}}
+{{- if $entry.certificates }}{{ $_ := set $store "files" (list (printf "/etc/ratify/config/%s" (include "ratify.trustFile" $entry))) }}{{ end -}}
+{{- if $entry.secret }}{{ $_ := set $store "directories" (list (include "ratify.trustDirectory" $entry)) }}{{ end -}}
+{{- $_ := set $stores $key $store -}}
+{{- end -}}
+{{- toJson $stores -}}
+{{- end -}}
+
+{{- define "ratify.trustFile" -}}
+{{- printf "trust-%s-%s.crt" .type .name -}}
+{{- end -}}
+
+{{- define "ratify.trustDirectory" -}}
+{{- printf "/etc/ratify/trust/%s-%s" .type .name -}}
+{{- end -}}
+
 {{/* One verifier of Notary Project signatures. */}}
 {{- define "ratify.verifiers" -}}
 {{- $n := .Values.notation -}}
-{{- if not (or .Values.notaryCert $n.caSecret) -}}
-{{- fail "notaryCert: no signer is trusted yet, so every image would be refused. Pass the certificate of the signer, or of the CA that issued it:\n  helm … --set-file notaryCert=./signer.crt\nor name a Secret that holds it (notation.caSecret), or write the verifiers yourself (config.verifiers)." -}}
+{{- $given := include "ratify.trustStores" . | fromJson -}}
+{{- $keys := keys $given | sortAlpha -}}
+{{- if not (regexMatch "(ca|signingAuthority):" (join " " $keys)) -}}
+{{- fail "notaryCert: no signer is trusted yet, so every image would be refused. Pass the certificate of the signer, or of the CA that issued it:\n  helm … --set-file notaryCert=./signer.crt\nor name a Secret that holds it (notation.caSecret), or more than one trust store (notation.trustStores), or write the verifiers yourself (config.verifiers)." -}}
 {{- end -}}
-{{- $ca := dict "type" "ca" "name" "certs" -}}
-{{- if .Values.notaryCert }}{{ $_ := set $ca "files" (list "/etc/ratify/config/notary.crt") }}{{ end -}}
-{{- if $n.caSecret }}{{ $_ := set $ca "directories" (list "/etc/ratify/trust/ca") }}{{ end -}}
-{{- $stores := list $ca -}}
-{{- $names := list "ca:certs" -}}
-{{- if $n.tsaCert -}}
-{{- $stores = append $stores (dict "type" "tsa" "name" "certs" "files" (list "/etc/ratify/config/tsa.crt")) -}}
-{{- $names = append $names "tsa:certs" -}}
-{{- end -}}
-{{- $statement := dict "name" "default" "registryScopes" $n.registryScopes "signatureVerification" (dict "level" $n.level) "trustStores" $names "trustedIdentities" $n.trustedIdentities -}}
+{{- $statement := dict "name" "default" "registryScopes" $n.registryScopes "signatureVerification" (dict "level" $n.level) "trustStores" $keys "trustedIdentities" $n.trustedIdentities -}}
 {{- $policy := $n.trustPolicy | default (dict "version" "1.0" "trustPolicies" (list $statement)) -}}
+{{- include "ratify.checkTrustStores" (dict "policy" $policy "given" $given) -}}
+{{- $stores := list -}}
+{{- range $keys }}{{ $stores = append $stores (omit (get $given .) "from") }}{{ end -}}
 {{- $settings := dict "trustStores" $stores "trustPolicy" $policy "requireRevocationInfo" $n.requireRevocationInfo "allowPrivateRevocation" $n.allowPrivateRevocation -}}
 {{- list (dict "name" "notation" "type" "notation" "settings" $settings) | toYaml -}}
 {{- end -}}
@@ -85,6 +120,10 @@ the provider never sees a policy without the certificates that it names.
 {{- $files := dict "config.yaml" (printf "%s\n" (include "ratify.config" .)) -}}
 {{- with .Values.notaryCert }}{{ $_ := set $files "notary.crt" . }}{{ end -}}
 {{- with .Values.notation.tsaCert }}{{ $_ := set $files "tsa.crt" . }}{{ end -}}
+{{- range $i, $entry := .Values.notation.trustStores -}}
+{{- include "ratify.checkPEM" (dict "value" (printf "notation.trustStores[%d].certificates" $i) "text" $entry.certificates) -}}
+{{- with $entry.certificates }}{{ $_ := set $files (include "ratify.trustFile" $entry) . }}{{ end -}}
+{{- end -}}
 {{- range $i, $entry := .Values.registries -}}
 {{- with $entry.ca }}{{ $_ := set $files (printf "registry-%d.crt" $i) . }}{{ end -}}
 {{- end -}}

@@ -46,6 +46,11 @@ A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-b
 {{- if .Values.notation.caSecret }}
 - {name: trust-ca, mountPath: /etc/ratify/trust/ca, readOnly: true}
 {{- end }}
+{{- range $i, $entry := .Values.notation.trustStores }}
+{{- if $entry.secret }}
+- {name: trust-{{ $i }}, mountPath: {{ include "ratify.trustDirectory" $entry }}, readOnly: true}
+{{- end }}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -96,6 +101,13 @@ Secret only the certificate is mounted, for its key ca.key could sign any client
 - name: trust-ca
   secret:
     secretName: {{ . }}
+{{- end }}
+{{- range $i, $entry := .Values.notation.trustStores }}
+{{- with $entry.secret }}
+- name: trust-{{ $i }}
+  secret:
+    secretName: {{ . }}
+{{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
