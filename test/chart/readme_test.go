@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 var update = flag.Bool("update", false, "write the values table of the chart's README")
@@ -94,5 +96,31 @@ func TestReadme(t *testing.T) {
 	}
 	if want != string(readme) {
 		t.Error("README.md's table is not that of values.yaml: run go test ./chart -run TestReadme -update in test/")
+	}
+}
+
+// TestReadmeExamples renders the values that the README shows, and reads the configuration as the provider does.
+func TestReadmeExamples(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(testChart(t).Dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(readme), "```yaml\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("README.md shows no values")
+	}
+	p := testPair(t)
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		name, _, _ := strings.Cut(text, ":")
+		t.Run(name, func(t *testing.T) {
+			values := base(p)
+			if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+				t.Fatal(err)
+			}
+			objects := render(t, values)
+			checkConfig(t, objects)
+			checkMounted(t, objects, objects.ConfigFiles()["config.yaml"])
+		})
 	}
 }

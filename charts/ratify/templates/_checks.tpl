@@ -100,8 +100,8 @@ and would refuse to render. No cluster that is to be served is of exactly that v
 {{- end -}}
 
 {{/*
-What statements of a trust policy name and what is given must be the same: the provider refuses to start otherwise. For a trust store
-of type tsa is looked at only beside one of type ca.
+What statements of a trust policy name and what is given must be the same: the provider refuses to start otherwise. It also refuses
+a trust store of type tsa without one of type ca, for timestamps are of that scheme alone.
 */}}
 {{- define "ratify.checkTrustStores" -}}
 {{- $given := .given -}}
