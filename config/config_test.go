@@ -373,6 +373,24 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestManyFaults: telling nothing twice takes a time that grows with the file, not with its square.
+func TestManyFaults(t *testing.T) {
+	const n = 50_000
+	err := settingsOf(t, "{name: [x], list: ["+strings.Repeat("{host: 1},", n)+"]}").Decode(&moduleConfig{})
+	var more strings.Builder
+	for i := range n {
+		fmt.Fprintf(&more, "verifiers[0] \"notation\": list[%d]: host: told\nverifiers[0] \"notation\": list[%d]: new\n", i, i)
+	}
+	began := time.Now()
+	got := Join(err, errors.New(more.String()))
+	if lines := strings.Count(got.Error(), "\n") + 1; lines != 2*n+1 {
+		t.Errorf("%d lines, want %d", lines, 2*n+1)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
 func TestQuantities(t *testing.T) {
 	for text, want := range map[string]Bytes{
 		"67108864": 64 << 20, "64Mi": 64 << 20, "1Ki": 1024, "1k": 1000, "1": 1, "1e3": 1000, "'5Gi'": 5 << 30,

@@ -48,8 +48,8 @@ func decode(place string, data []byte, into any) error {
 // said of them is then said of what was meant.
 type Error struct {
 	faults   []error
-	mistyped []string // places of values that were dropped, or that were changed
-	hole     bool     // something was dropped that others may refer to, or whose absence would be told
+	mistyped map[string]bool // places of values that were dropped, or that were changed
+	hole     bool            // something was dropped that others may refer to, or whose absence would be told
 }
 
 // Error tells all, a line each.
@@ -71,19 +71,31 @@ func Join(err, more error) error {
 	if more == nil || !errors.As(err, &e) {
 		return errors.Join(err, more)
 	}
+	longest := 0
+	for place := range e.mistyped {
+		longest = max(longest, len(place))
+	}
 	all := []error{err}
 	for line := range strings.Lines(more.Error()) {
-		if line = strings.TrimRight(line, "\n"); !slices.ContainsFunc(e.mistyped, func(place string) bool { return isAt(line, place) }) {
+		if line = strings.TrimRight(line, "\n"); !e.tellsOf(line, longest) {
 			all = append(all, errors.New(line))
 		}
 	}
 	return errors.Join(all...)
 }
 
-// isAt tells whether an error is about a place or what is in it.
-func isAt(line, place string) bool {
-	rest, ok := strings.CutPrefix(line, place)
-	return place == "" || ok && rest != "" && strings.ContainsRune(":[. ", rune(rest[0]))
+// tellsOf tells whether a line is about a place that was mistyped, or what is in it; longest is the longest of them. The
+// place is looked up, not compared with each: a list may have as many wrong elements as the file has bytes.
+func (e *Error) tellsOf(line string, longest int) bool {
+	for i, r := range line {
+		if i > longest {
+			break
+		}
+		if strings.ContainsRune(":[. ", r) && e.mistyped[line[:i]] {
+			return true
+		}
+	}
+	return e.mistyped[""] // the whole
 }
 
 // A checker gathers what is wrong with a value, and takes from it what is right.
@@ -93,16 +105,25 @@ func (c *checker) fail(place, format string, args ...any) {
 	c.faults = append(c.faults, located(place, format, args...))
 }
 
+func (c *checker) distrust(place string) {
+	if c.mistyped == nil {
+		c.mistyped = map[string]bool{}
+	}
+	c.mistyped[place] = true
+}
+
 // lose is for a value that cannot be kept.
 func (c *checker) lose(place string, hole bool) (any, bool) {
-	c.mistyped = append(c.mistyped, place)
+	c.distrust(place)
 	c.hole = c.hole || hole
 	return nil, false
 }
 
 func (c *checker) add(other *checker) {
 	c.faults = append(c.faults, other.faults...)
-	c.mistyped = append(c.mistyped, other.mistyped...)
+	for place := range other.mistyped {
+		c.distrust(place)
+	}
 	c.hole = c.hole || other.hole
 }
 
@@ -253,7 +274,7 @@ func (c *checker) checkScalar(place string, value any, t reflect.Type) (any, boo
 	}
 	c.fail(place, "expected %s, got %s", kindName(t), got)
 	if _, isBool := value.(bool); t.Kind() == reflect.String && (isNumber || isBool) {
-		c.mistyped = append(c.mistyped, place)
+		c.distrust(place)
 		return fmt.Sprint(value), true
 	}
 	return c.lose(place, t.Kind() == reflect.String)

@@ -112,13 +112,16 @@ func (cfg Config) checkPolicy() []error {
 		add(place, repairStatement(&policy, i)...)
 		if err := validate(policy); err != nil {
 			add(place, err)
-			continue
 		}
-		rest.TrustPolicies = append(rest.TrustPolicies, policy)
+		alone := goodStatement()
+		alone.Name, alone.RegistryScopes = policy.Name, policy.RegistryScopes
+		if validate(alone) == nil {
+			rest.TrustPolicies = append(rest.TrustPolicies, alone)
+		}
 	}
 	if len(rest.TrustPolicies) > 0 {
 		if err := rest.Validate(); err != nil {
-			problems = append(problems, fmt.Errorf("trustPolicy: %w", err))
+			add("trustPolicies", err)
 		}
 	}
 	return problems
@@ -209,13 +212,15 @@ func checkIdentity(identity string) error {
 	if identity == "*" {
 		return nil
 	}
-	prefix, _, ok := strings.Cut(identity, ":")
+	prefix, name, ok := strings.Cut(identity, ":")
 	switch {
 	case !ok:
 		return fmt.Errorf("%s has no prefix, write it like %q", ratify.Quote(identity), identityForm)
 	case prefix != identityPrefix:
 		// The library passes over identities whose prefix it does not know: a statement would trust less than it says.
 		return fmt.Errorf("unknown prefix %s%s, write it like %q", ratify.Quote(prefix), nearest(prefix, []string{identityPrefix}), identityForm)
+	case strings.TrimSpace(name) == "":
+		return fmt.Errorf("%s names nobody, write it like %q", ratify.Quote(identity), identityForm)
 	}
 	alone := goodStatement()
 	alone.TrustedIdentities = []string{identity}
@@ -224,7 +229,7 @@ func checkIdentity(identity string) error {
 		if !found {
 			reason = err.Error()
 		}
-		return fmt.Errorf("%s, like %q", reason, identityForm)
+		return fmt.Errorf("%s, write it like %q", reason, identityForm)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func TestNewRefuses(t *testing.T) {
 			first(cfg).SignatureVerification.Override = map[trustpolicy.ValidationType]trustpolicy.ValidationAction{"revocation": "skip"}
 		}, []string{"requireRevocationInfo: has no effect", "allowPrivateRevocation: has no effect"}},
 		{"identity of an unknown kind", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.Subject: C=US,ST=WA,O=E"} }, []string{`trustedIdentities[0]: unknown prefix "x509.Subject" (did you mean "x509.subject"?), write it like "x509.subject: C=US, ST=WA, O=Example, CN=Release"`}},
-		{"identity too short", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.subject: CN=Release"} }, []string{`trustedIdentities[0]: distinguished name (DN) " CN=Release" has no mandatory RDN attribute for "C"`, `at a minimum, like "x509.subject: C=US, ST=WA, O=Example, CN=Release"`}},
+		{"identity too short", func(cfg *notation.Config) { first(cfg).TrustedIdentities = []string{"x509.subject: CN=Release"} }, []string{`trustedIdentities[0]: distinguished name (DN) " CN=Release" has no mandatory RDN attribute for "C"`, `at a minimum, write it like "x509.subject: C=US, ST=WA, O=Example, CN=Release"`}},
 		{"overlapping identities", func(cfg *notation.Config) {
 			first(cfg).TrustedIdentities = []string{"x509.subject: C=US,ST=WA,O=E", "x509.subject: CN=R,C=US,ST=WA,O=E"}
 		}, []string{"overlap"}},
@@ -126,6 +126,66 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFaultsAreToldOnce has the whole error: a line for each fault, and what can stand in its place.
+func TestFaultsAreToldOnce(t *testing.T) {
+	authority := newAuthority(t, notationtest.AuthorityOptions{})
+	const place, form = `trustPolicy: trustPolicies[0] "default": `, `write it like "x509.subject: C=US, ST=WA, O=Example, CN=Release"`
+	type override = map[trustpolicy.ValidationType]trustpolicy.ValidationAction
+	for name, c := range map[string]struct {
+		change func(*trustpolicy.TrustPolicy)
+		want   []string
+	}{
+		"level far off": {func(p *trustpolicy.TrustPolicy) { p.SignatureVerification.VerificationLevel = "loud" },
+			[]string{place + `signatureVerification: level: expected strict, permissive, audit or skip, got "loud"`}},
+		"level that may be skip": {func(p *trustpolicy.TrustPolicy) {
+			p.SignatureVerification.VerificationLevel, p.TrustedIdentities = "skp", nil
+		}, []string{place + `signatureVerification: level: expected strict, permissive, audit or skip, got "skp" (did you mean "skip"?)`,
+			place + "is either missing trust stores or trusted identities, both must be specified"}},
+		"overrides": {func(p *trustpolicy.TrustPolicy) {
+			p.SignatureVerification.Override = override{"revocatoin": "log", "expiry": "warn"}
+		}, []string{place + `signatureVerification: override: expiry: expected enforce, log or skip, got "warn"`,
+			place + `signatureVerification: override: expected integrity, authenticity, authenticTimestamp, expiry or revocation, got "revocatoin" (did you mean "revocation"?)`}},
+		"override of what has to be": {func(p *trustpolicy.TrustPolicy) { p.SignatureVerification.Override = override{"integrity": "log"} },
+			[]string{place + `signatureVerification: "integrity" verification can not be overridden in custom signature verification`}},
+		"identities": {func(p *trustpolicy.TrustPolicy) {
+			p.TrustedIdentities = []string{"CN=Release", "x509.subjct: C=US", "x509.subject: ", "", "x509.subject: C=US, O=E", "x509.subject: C=US, ST=WA, O=E"}
+		}, []string{place + `trustedIdentities[0]: "CN=Release" has no prefix, ` + form,
+			place + `trustedIdentities[1]: unknown prefix "x509.subjct" (did you mean "x509.subject"?), ` + form,
+			place + `trustedIdentities[2]: "x509.subject: " names nobody, ` + form,
+			place + `trustedIdentities[3]: "" has no prefix, ` + form,
+			place + `trustedIdentities[4]: distinguished name (DN) " C=US, O=E" has no mandatory RDN attribute for "ST", it must contain 'C', 'ST' or 'S', and 'O' RDN attributes at a minimum, ` + form}},
+		"scopes": {func(p *trustpolicy.TrustPolicy) {
+			p.RegistryScopes = []string{"docker.io/nginx", "docker.io/library/nginx", "nginx"}
+		}, []string{place + `registryScopes[0]: "docker.io/nginx" matches nothing, write "docker.io/library/nginx"`,
+			place + `registryScopes[2]: registry scope "nginx" is not valid, make sure it is a fully qualified repository without the scheme, protocol or tag. For example domain.com/my/repository or a local scope like local/myOCILayout`}},
+		"no scopes": {func(p *trustpolicy.TrustPolicy) { p.RegistryScopes = nil },
+			[]string{place + "has zero registry scopes, it must specify registry scopes with at least one value"}},
+		"store without a type": {func(p *trustpolicy.TrustPolicy) { p.TrustStores = append(p.TrustStores, "certs") },
+			[]string{place + `trustStores[1]: "certs" is not configured (there is ca:certs)`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := settings{ca: []*x509.Certificate{authority.Root()}}.config(t)
+			c.change(&cfg.TrustPolicy.TrustPolicies[0])
+			_, err := notation.New(cfg, notation.Deps{})
+			if err == nil || err.Error() != strings.Join(c.want, "\n") {
+				t.Errorf("%v\nwant\n%s", err, strings.Join(c.want, "\n"))
+			}
+		})
+	}
+	t.Run("between statements", func(t *testing.T) {
+		cfg := settings{ca: []*x509.Certificate{authority.Root()}}.config(t)
+		second := cfg.TrustPolicy.TrustPolicies[0]
+		second.SignatureVerification.VerificationLevel, second.RegistryScopes = "none", []string{"registry.example/other"}
+		cfg.TrustPolicy.TrustPolicies = append(cfg.TrustPolicy.TrustPolicies, second)
+		_, err := notation.New(cfg, notation.Deps{})
+		want := `trustPolicy: trustPolicies[1] "default": signatureVerification: level: expected strict, permissive, audit or skip, got "none"
+trustPolicy: trustPolicies: multiple trust policy statements use the same name "default", statement names must be unique`
+		if err == nil || err.Error() != want {
+			t.Errorf("%v\nwant\n%s", err, want)
+		}
+	})
 }
 
 // weakAuthority makes a CA certificate that no signature can be verified with.
