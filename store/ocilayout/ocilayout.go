@@ -157,9 +157,11 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 	}
 	wanted := digest.Digest(reference)
 	if !strings.Contains(reference, ":") {
-		if wanted, err = tagged(index, reference); err != nil {
+		desc, err := tagged(index, reference)
+		if err != nil {
 			return ocispec.Descriptor{}, err
 		}
+		wanted = desc.Digest
 	}
 	if err := wanted.Validate(); err != nil {
 		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.BadReference, Message: ratify.Quote(reference) + " is neither a tag nor a digest", Err: err}
@@ -176,28 +178,28 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 	return ratify.DescribeManifest(data, wanted.Algorithm(), r.claimed(ctx, index, wanted))
 }
 
-// tagged finds the digest of a tag. Two digests under one tag would be two readings of one reference.
-func tagged(index content.Index, tag string) (digest.Digest, error) {
+// tagged finds the descriptor of a tag. Two digests under one tag would be two readings of one reference.
+func tagged(index content.Index, tag string) (ocispec.Descriptor, error) {
 	if tag == "" || strings.ContainsAny(tag, "/\\?#% ") {
-		return "", &ratify.Error{Code: ratify.BadReference, Message: ratify.Quote(tag) + " is no tag"}
+		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.BadReference, Message: ratify.Quote(tag) + " is no tag"}
 	}
-	var found digest.Digest
-	for _, d := range index.Manifests {
+	var found *ocispec.Descriptor
+	for i, d := range index.Manifests {
 		if d.Annotations[ocispec.AnnotationRefName] != tag {
 			continue
 		}
-		if found != "" && found != d.Digest {
-			return "", &ratify.Error{Code: ratify.SubjectInvalid, Message: "the OCI layout has two manifests under the tag " + ratify.Quote(tag)}
+		if found != nil && found.Digest != d.Digest {
+			return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectInvalid, Message: "the OCI layout has two manifests under the tag " + ratify.Quote(tag)}
 		}
-		found = d.Digest
+		found = &index.Manifests[i]
 	}
-	if found == "" {
-		return "", notFound(tag)
+	if found == nil {
+		return ocispec.Descriptor{}, notFound(tag)
 	}
-	if err := found.Validate(); err != nil {
-		return "", invalid("has a malformed digest under the tag %s", ratify.Quote(tag))
+	if err := found.Digest.Validate(); err != nil {
+		return ocispec.Descriptor{}, invalid("has a malformed digest under the tag %s", ratify.Quote(tag))
 	}
-	return found, nil
+	return *found, nil
 }
 
 func notFound(reference string) *ratify.Error {
@@ -312,22 +314,32 @@ func tooMany() *ratify.Error {
 	return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the OCI layout has more than the %d manifests, or the %d referrers, that are looked at", maxEntries, ratify.MaxReferrers)}
 }
 
-// addTagged adds what is listed under the fallback tag, as a registry without referrers API has it.
+// addTagged adds what is listed under the fallback tag, as a registry without referrers API has it. There is no list where
+// the tag is not there, or is on the subject or an image; whatever else is there might be one, and is an error.
 func (r *repository) addTagged(index content.Index, subject ocispec.Descriptor, found *referrers) error {
-	tag, err := tagged(index, content.ReferrersTag(subject.Digest))
-	if err != nil || tag == subject.Digest {
+	tag := content.ReferrersTag(subject.Digest)
+	target, err := tagged(index, tag)
+	var e *ratify.Error
+	switch {
+	case errors.As(err, &e) && e.Code == ratify.SubjectNotFound, target.Digest == subject.Digest:
 		return nil
+	case err != nil:
+		return invalid("has no one list of referrers under the tag %s", tag)
 	}
-	data, err := r.store.blob(tag, ratify.MaxManifestBytes)
+	data, err := r.store.blob(target.Digest, ratify.MaxManifestBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return invalid("does not have %s, which is under the tag %s", target.Digest, tag)
 	}
 	if err != nil {
-		return r.store.failure(tag.String(), err)
+		return r.store.failure(target.Digest.String(), err)
 	}
-	list, err := content.ReadIndex(bytes.NewReader(data), ratify.MaxReferrers)
-	if err != nil {
-		return nil // a tag that anybody may set, on something that is no index
+	desc, err := ratify.DescribeManifest(data, "", target.MediaType)
+	if err == nil && desc.MediaType != ocispec.MediaTypeImageIndex {
+		return nil // somebody's image
+	}
+	list, listErr := content.ReadIndex(bytes.NewReader(data), ratify.MaxReferrers)
+	if err != nil || listErr != nil {
+		return invalid("has no index, nor an image, under the tag %s", tag)
 	}
 	for _, d := range list.Manifests {
 		if err := found.add(d); err != nil {
@@ -393,7 +405,10 @@ func (w *walker) walkInto(ctx context.Context, d ocispec.Descriptor, depth int) 
 	if err != nil {
 		return nil // it is no index, whatever it is called, and lists nothing
 	}
-	return w.walk(ctx, nested, depth)
+	if err := w.walk(ctx, nested, depth); err != nil || !nested.More {
+		return err
+	}
+	return tooMany()
 }
 
 func (w *walker) read(d ocispec.Descriptor) ([]byte, error) {

@@ -148,21 +148,52 @@ func TestReferrersByFallbackTag(t *testing.T) {
 	}
 }
 
+// Only another manifest under the tag, or nothing, means that there is no list. What cannot be read might be one.
 func TestFallbackTagThatIsNoList(t *testing.T) {
 	subject := image("subject", nil)
-	for name, target := range map[string]storetest.Blob{
-		"the subject itself": subject.Blob,
-		"another image":      image("other", nil).Blob,
-		"text":               storetest.NewBlob(ocispec.MediaTypeImageIndex, []byte("text")),
+	docker := storetest.NewBlob(ratify.MediaTypeDockerManifestList, []byte(`{"mediaType":"`+ratify.MediaTypeDockerManifestList+`","manifests":[]}`))
+	bare := storetest.NewBlob(ocispec.MediaTypeImageIndex, []byte(`{"manifests":[]}`))
+	text := storetest.NewBlob(ocispec.MediaTypeImageIndex, []byte("text"))
+	torn := storetest.NewBlob(ocispec.MediaTypeImageIndex, []byte(`{"manifests":[`))
+	unknown := storetest.NewBlob("application/json", []byte(`{"status":"maintenance"}`))
+	missing := indexOf(image("listed", &subject.Desc).Desc)
+	for _, tc := range []struct {
+		name  string
+		blobs []storetest.Blob
+		tags  []ocispec.Descriptor
+		want  ratify.Code
+	}{
+		{"no tag", nil, nil, ""},
+		{"the subject itself", nil, []ocispec.Descriptor{subject.Desc}, ""},
+		{"another image", []storetest.Blob{image("other", nil).Blob}, []ocispec.Descriptor{image("other", nil).Desc}, ""},
+		{"Docker's list of platforms", []storetest.Blob{docker}, []ocispec.Descriptor{docker.Desc}, ""},
+		{"empty list without a media type of its own", []storetest.Blob{bare}, []ocispec.Descriptor{bare.Desc}, ""},
+		{"text", []storetest.Blob{text}, []ocispec.Descriptor{text.Desc}, ratify.RegistryInvalid},
+		{"torn index", []storetest.Blob{torn}, []ocispec.Descriptor{torn.Desc}, ratify.RegistryInvalid},
+		{"JSON of no known kind", []storetest.Blob{unknown}, []ocispec.Descriptor{unknown.Desc}, ratify.RegistryInvalid},
+		{"index that is not there", nil, []ocispec.Descriptor{missing.Desc}, ratify.RegistryInvalid},
+		{"malformed digest", nil, []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageIndex, Digest: "sha256:x"}}, ratify.RegistryInvalid},
+		{"two", []storetest.Blob{bare, missing}, []ocispec.Descriptor{bare.Desc, missing.Desc}, ratify.RegistryInvalid},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			l := newLayout(t)
 			l.writeBlob(subject.Blob)
-			l.writeBlob(target)
-			l.writeIndex(subject.Desc, withTag(target.Desc, content.ReferrersTag(subject.Desc.Digest)))
+			for _, b := range tc.blobs {
+				l.writeBlob(b)
+			}
+			roots := []ocispec.Descriptor{subject.Desc}
+			for _, d := range tc.tags {
+				roots = append(roots, withTag(d, content.ReferrersTag(subject.Desc.Digest)))
+			}
+			l.writeIndex(roots...)
 			got, err := l.open().Referrers(t.Context(), subject.Desc)
-			if err != nil || len(got) != 0 {
-				t.Errorf("%v and %v, want none", got, err)
+			if len(got) != 0 {
+				t.Errorf("%v, want none", got)
+			}
+			if tc.want != "" {
+				wantCode(t, err, tc.want)
+			} else if err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -209,6 +240,20 @@ func TestReferrersBounds(t *testing.T) {
 			descs[i] = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 1}
 		}
 		l.writeIndex(descs...)
+		_, err := l.open().Referrers(t.Context(), subject.Desc)
+		wantCode(t, err, ratify.LimitExceeded)
+	})
+	t.Run("entries of an index that are not looked at", func(t *testing.T) {
+		l := newLayout(t)
+		descs := make([]ocispec.Descriptor, maxEntries, maxEntries+1)
+		for i := range descs {
+			descs[i] = ocispec.Descriptor{MediaType: "x", Digest: "x"}
+		}
+		last := image("last", &subject.Desc)
+		l.writeBlob(last.Blob)
+		nested := indexOf(append(descs, last.Desc)...)
+		l.writeBlob(nested)
+		l.writeIndex(nested.Desc)
 		_, err := l.open().Referrers(t.Context(), subject.Desc)
 		wantCode(t, err, ratify.LimitExceeded)
 	})
