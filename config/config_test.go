@@ -328,6 +328,10 @@ func TestJoinTellsNothingTwice(t *testing.T) {
 	if len(c.List) != 1 || c.List[0] != (inner{"3", 4}) {
 		t.Errorf("decoded %+v", c.List)
 	}
+	err = settingsOf(t, "{Name: 3}").Decode(&c)
+	if got := Join(err, errors.New(place+"name: is no name")); got.Error() != err.Error() || c.Name != "3" {
+		t.Errorf("%v, decoded %q", got, c.Name)
+	}
 	if got := Join(nil, errUnexpected); !errors.Is(got, errUnexpected) {
 		t.Errorf("%v", got)
 	}
@@ -375,7 +379,7 @@ func TestBombs(t *testing.T) {
 
 // TestManyFaults: telling nothing twice takes a time that grows with the file, not with its square.
 func TestManyFaults(t *testing.T) {
-	const n = 50_000
+	const n = 30_000
 	err := settingsOf(t, "{name: [x], list: ["+strings.Repeat("{host: 1},", n)+"]}").Decode(&moduleConfig{})
 	var more strings.Builder
 	for i := range n {

@@ -250,9 +250,9 @@ func (c *checker) keepAs(name, place, key string, m map[string]any, fields map[s
 		return
 	}
 	var guess checker
-	field, ok := guess.check(join(place, key), m[key], fields[name])
+	field, ok := guess.check(join(place, name), m[key], fields[name])
 	if !ok {
-		c.lose(join(place, name), guess.hole)
+		c.lose(join(place, name), guess.hole) // the field may be another after all: its type is not told
 		return
 	}
 	kept[name] = field

@@ -134,7 +134,7 @@ polices:
 `,
 			[]string{
 				`unknown field "polices" (did you mean "policies"?)`,
-				`polices[0] "p": unknown field "verifers" (did you mean "verifiers"?)`,
+				`policies[0] "p": unknown field "verifers" (did you mean "verifiers"?)`,
 				`stores[0] "a": registries[0]: unknown field "hots" (did you mean "host"?)`,
 				`stores[0] "a": registries[0]: unknown field "plainHTP" (did you mean "plainHTTP"?)`,
 				`stores[1] "b": path: /not/there is no OCI image layout: `,
