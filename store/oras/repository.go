@@ -163,25 +163,32 @@ func (r *repository) Referrers(ctx context.Context, subject ocispec.Descriptor) 
 	}
 	key := r.session.key + r.path
 	tagFirst, _ := r.session.pool.tagOnly.Get(key)
+	remember := func(tagFirst bool) { r.session.pool.tagOnly.Set(key, tagFirst, r.session.pool.capabilityTTL) }
 	if tagFirst {
-		if found, err := r.referrersByTag(ctx, subject); err != nil || len(found) > 0 {
+		found, err := r.referrersByTag(ctx, subject)
+		if err != nil {
+			remember(false) // the API may do better the next time
+		}
+		if err != nil || len(found) > 0 {
 			return found, err
 		}
 	}
 	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
 	err := r.referrersByAPI(ctx, subject, list)
-	noAPI := isNotFound(err)
-	if noAPI || err == nil && tagFirst {
-		r.session.pool.tagOnly.Set(key, noAPI, r.session.pool.capabilityTTL)
-	}
-	switch {
-	case !noAPI:
+	if !isNotFound(err) {
+		if tagFirst && err == nil {
+			remember(false)
+		}
 		return list.result(err)
-	case tagFirst:
-		return nil, nil // the tag held none, just now
-	default:
-		return r.referrersByTag(ctx, subject)
 	}
+	if tagFirst {
+		return nil, nil // the tag held none, just now
+	}
+	found, err := r.referrersByTag(ctx, subject)
+	if err == nil {
+		remember(true)
+	}
+	return found, err
 }
 
 // claim is what tells two descriptors of a list apart.
