@@ -39,10 +39,10 @@ func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []a
 		s, err := ratify.ParseKey(key)
 		if err != nil {
 			v, err := g.refusal(ratify.Subject{Repository: shown(key)}, err)
-			return verdictAnswer(key, v, err)
+			return verdictAnswer(v, err)
 		}
 		v, cached, err := g.verify(ctx, s)
-		a := verdictAnswer(key, v, err)
+		a := verdictAnswer(v, err)
 		a.cached = cached
 		if a.verdict == nil {
 			a.report = g.engine.NewReport(s)
@@ -52,7 +52,7 @@ func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []a
 	})
 }
 
-func verdictAnswer(key string, v *verdict, err error) answer {
+func verdictAnswer(v *verdict, err error) answer {
 	if err != nil {
 		return answer{verdict: v, problem: ratify.AsError(err)}
 	}

@@ -6,6 +6,7 @@ package admission
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -299,7 +300,7 @@ func (w *world) asked(t *testing.T, operation string) int {
 		}
 		total += n
 	}
-	if err := lines.Err(); err != nil && err != io.EOF {
+	if err := lines.Err(); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return total

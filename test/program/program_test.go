@@ -3,6 +3,7 @@ package program
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -94,8 +95,9 @@ func TestServe(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if code := p.Failure().(*exec.ExitError).ExitCode(); code != 4 {
-		t.Errorf("it ended with %d", code)
+	var ended *exec.ExitError
+	if !errors.As(p.Failure(), &ended) || ended.ExitCode() != 4 {
+		t.Errorf("it ended with %v", p.Failure())
 	}
 	if log, err := os.ReadFile(logFile); err != nil || !bytes.Contains(log, arguments.Line) {
 		t.Errorf("the log file holds %q, %v", log, err)
