@@ -68,11 +68,7 @@ registry could not tell, 3 usage or configuration.`,
 }
 
 func (a *app) ls(ctx context.Context, from *source, output format, image string) error {
-	subject, err := ratify.ParseKey(image)
-	if err != nil {
-		return err
-	}
-	g, err := a.load(ctx, from, []ratify.Subject{subject})
+	subject, g, err := a.loadFor(ctx, from, image)
 	if err != nil {
 		return err
 	}

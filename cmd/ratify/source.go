@@ -128,6 +128,16 @@ func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*
 	return g, nil
 }
 
+// loadFor is load for one image, as it was typed.
+func (a *app) loadFor(ctx context.Context, s *source, image string) (ratify.Subject, *generation, error) {
+	subject, err := ratify.ParseKey(image)
+	if err != nil {
+		return ratify.Subject{}, nil, err
+	}
+	g, err := a.load(ctx, s, []ratify.Subject{subject})
+	return subject, g, err
+}
+
 // storeOf is the store that the flags describe. The hosts that the user typed may be on private addresses: a person who
 // names a host means it, unlike a pod's creator.
 func (a *app) storeOf(ctx context.Context, s *source, subjects []ratify.Subject) config.Module {
