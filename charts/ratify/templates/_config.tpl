@@ -99,7 +99,7 @@ names the value.
 {{- $given := include "ratify.trustStores" . | fromJson -}}
 {{- $keys := keys $given | sortAlpha -}}
 {{- if not (regexMatch "(ca|signingAuthority):" (join " " $keys)) -}}
-{{- fail "notaryCert: no signer is trusted yet, so every image would be refused. Pass the certificate of the signer, or of the CA that issued it:\n  helm … --set-file notaryCert=./signer.crt\nor name a Secret that holds it (notation.caSecret), or more than one trust store (notation.trustStores), or write the verifiers yourself (config.verifiers)." -}}
+{{- fail "notaryCert: no signer is trusted yet, so every image would be refused. Pass the certificate of the CA that issued the signer's, or the signer's own if it is self-signed:\n  helm … --set-file notaryCert=./signer.crt\nor name a Secret that holds it (notation.caSecret), or more than one trust store (notation.trustStores), or write the verifiers yourself (config.verifiers)." -}}
 {{- end -}}
 {{- $statement := dict "name" "default" "registryScopes" $n.registryScopes "signatureVerification" (dict "level" $n.level) "trustStores" $keys "trustedIdentities" $n.trustedIdentities -}}
 {{- $policy := $n.trustPolicy | default (dict "version" "1.0" "trustPolicies" (list $statement)) -}}
