@@ -108,6 +108,9 @@ func (s Subject) At(d digest.Digest) Subject {
 	return s
 }
 
+// maxHostBytes is the longest name that DNS has (RFC 1035 §2.3.4, less the root's dot and length).
+const maxHostBytes = 253
+
 type hostError string
 
 func (e hostError) Error() string { return string(e) }
@@ -122,6 +125,9 @@ func canonicalHost(domain string) (string, error) {
 	}
 	if name == "" || port == ":" {
 		return "", hostError("its host is empty")
+	}
+	if len(name) > maxHostBytes {
+		return "", hostError("its host is longer than a name can be")
 	}
 	if port != "" {
 		if n, err := strconv.ParseUint(port[1:], 10, 16); err != nil || n == 0 || port[1] == '0' {

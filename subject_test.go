@@ -92,6 +92,8 @@ func TestParseKeyRefuses(t *testing.T) {
 		"upper-case familiar name":             "Nginx",
 		"another spelling of Docker Hub":       "INDEX.docker.io/library/nginx",
 		"Docker Hub's old name with a port":    "index.docker.io:443/library/nginx",
+		"host longer than a name":              strings.Repeat("N", 254) + "/app",
+		"long host that would get a port":      strings.Repeat("N", 1020) + "/00",
 		"Docker Hub in other letters":          "Docker.io/library/nginx",
 		"Docker Hub behind a port":             "docker.io:443/library/nginx",
 		"familiar name on a spelled host":      "Docker.io/nginx",
