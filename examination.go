@@ -105,7 +105,7 @@ func (x *examination) examine(ctx context.Context, f findings, repo Repository) 
 	for range min(maxParallelEvidence, len(pieces)) {
 		workers.Go(func() {
 			for p := range queue {
-				x.examinePiece(ctx, f.subject, p, repo)
+				x.examinePiece(ctx, p, repo)
 				if x.decided() {
 					cancel() // what is still under way is no longer needed
 				}
@@ -217,27 +217,25 @@ func kinds(referrers []ocispec.Descriptor) string {
 	return strings.Join(names, ", ")
 }
 
-func (x *examination) examinePiece(ctx context.Context, subject ocispec.Descriptor, p piece, repo Repository) {
+func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository) {
 	v := x.policy.verifiers[p.verifier]
-	if x.decided() {
-		x.settleUnexamined(p, v)
-		return
+	var result Result
+	var err error
+	examined := !x.decided()
+	if examined {
+		Progress(ctx, "verifying evidence with "+v.Name)
+		result, err = x.callVerifier(ctx, v, p.evidence, repo)
 	}
-	Progress(ctx, "verifying evidence with "+v.Name)
-	pieceCtx, cancel := halfOfWhatIsLeft(ctx)
-	defer cancel()
-	result, err := x.callVerifier(pieceCtx, v, subject, p.evidence, repo)
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := &x.standings[p.verifier]
-	if err != nil && ctx.Err() != nil && x.policy.Require.decide(x.tally()) != unknown {
-		s.left--
-		s.reports = append(s.reports, x.verifierReport(v, p.evidence, NotExamined, false))
-		return
-	}
+	// What was ended because others had decided was not examined, either.
+	ended := err != nil && ctx.Err() != nil && x.policy.Require.decide(x.tally()) != unknown
 	s.left--
 	switch {
+	case !examined, ended:
+		s.reports = append(s.reports, x.verifierReport(v, p.evidence, NotExamined, false))
 	case err == nil:
 		x.settle(s, v, p.evidence, result)
 	case errors.Is(err, ErrOtherKind):
@@ -259,17 +257,12 @@ func (x *examination) fail(s *standing, v NamedVerifier, evidence ocispec.Descri
 	s.reports = append(s.reports, x.failure(v, evidence, problem))
 }
 
-func (x *examination) settleUnexamined(p piece, v NamedVerifier) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := &x.standings[p.verifier]
-	s.left--
-	s.reports = append(s.reports, x.verifierReport(v, p.evidence, NotExamined, false))
-}
-
-func (x *examination) callVerifier(ctx context.Context, v NamedVerifier, subject, evidence ocispec.Descriptor, repo Repository) (result Result, err error) {
+// callVerifier leaves time for the next piece if this one is stuck.
+func (x *examination) callVerifier(ctx context.Context, v NamedVerifier, evidence ocispec.Descriptor, repo Repository) (result Result, err error) {
+	ctx, cancel := halfOfWhatIsLeft(ctx)
+	defer cancel()
 	defer x.engine.contain(x.report.TraceID, &err)
-	return v.Verifier.Verify(ctx, subject, evidence, repo)
+	return v.Verifier.Verify(ctx, x.found.subject, evidence, repo)
 }
 
 // settle takes a result into a standing.
