@@ -10,11 +10,13 @@ type Code string
 
 // The codes. The table below gives each its message, cause and remedy.
 const (
-	Verified    Code = "VERIFIED"
-	Audited     Code = "AUDITED"
-	Skipped     Code = "SKIPPED"
-	Pinned      Code = "PINNED"
-	NotExamined Code = "NOT_EXAMINED"
+	Verified       Code = "VERIFIED"
+	Audited        Code = "AUDITED"
+	Skipped        Code = "SKIPPED"
+	Exempt         Code = "EXEMPT"
+	WouldBeRefused Code = "WOULD_BE_REFUSED"
+	Pinned         Code = "PINNED"
+	NotExamined    Code = "NOT_EXAMINED"
 
 	NoReferrers          Code = "NO_REFERRERS"
 	NoSignature          Code = "NO_SIGNATURE"
@@ -30,8 +32,18 @@ const (
 	PluginRequired       Code = "PLUGIN_REQUIRED"
 	SubjectMismatch      Code = "SUBJECT_MISMATCH"
 	EvidenceInvalid      Code = "EVIDENCE_INVALID"
+	TransparencyInvalid  Code = "TRANSPARENCY_INVALID"
+	PredicateMismatch    Code = "PREDICATE_MISMATCH"
+	ProvenanceMismatch   Code = "PROVENANCE_MISMATCH"
+	EvidenceUnproven     Code = "EVIDENCE_UNPROVEN"
+	EvidenceTooOld       Code = "EVIDENCE_TOO_OLD"
+	LicenseDisallowed    Code = "LICENSE_DISALLOWED"
+	PackageDisallowed    Code = "PACKAGE_DISALLOWED"
+	VulnerabilityFound   Code = "VULNERABILITY_FOUND"
+	RuleNotMet           Code = "RULE_NOT_MET"
 	NoTrustPolicy        Code = "NO_TRUST_POLICY"
 	NoPolicy             Code = "NO_POLICY"
+	TenantInvalid        Code = "TENANT_INVALID"
 	NoStore              Code = "NO_STORE"
 	SubjectNotFound      Code = "SUBJECT_NOT_FOUND"
 	SubjectInvalid       Code = "SUBJECT_INVALID"
@@ -74,6 +86,8 @@ var codeTable = []CodeInfo{
 	{Verified, OutcomeVerified, "verification succeeded", "The evidence that the policy asks for is there and good.", "nothing to do"},
 	{Audited, OutcomeVerified, "admitted, although something is wrong that the policy only logs", "The trust policy statement that applies does not enforce a check that failed: its level is audit or permissive, or an override says so. The verifier reports say what was found.", "see the verifier reports; what they say would be refused at level strict"},
 	{Skipped, OutcomeVerified, "the policy asks for no verification here", "The trust policy statement that applies has the level skip.", "nothing to do"},
+	{Exempt, OutcomeVerified, "exempt from verification", "An exemption of the configuration names this image and has not ended; the report says for which reason. Nothing was verified.", "nothing to do until the exemption ends"},
+	{WouldBeRefused, OutcomeVerified, "admitted, although the policy would refuse it, because the policy's mode is audit", "The policy that applies has the mode audit: it tells what it would refuse and refuses nothing. wouldBeCode says why.", "see the verifier reports and mend what they say, then set the policy's mode to enforce"},
 	{Pinned, OutcomeNote, "the reference was pinned to its digest", "Mutation resolved the tag, or the reference has a digest already. It says nothing about signatures.", "nothing to do"},
 	{NotExamined, OutcomeNote, "not examined, the decision did not need it", "The policy was decided by other evidence first.", "run ratify inspect to examine all evidence"},
 
@@ -91,8 +105,18 @@ var codeTable = []CodeInfo{
 	{PluginRequired, OutcomeRefused, "the signature asks for a verification plugin, and plugins are off", "The signature names a plugin or a critical attribute that only a plugin understands.", "sign without a plugin that must take part in verification"},
 	{SubjectMismatch, OutcomeRefused, "the evidence is for another artifact", "The attached artifact's manifest, or the payload that it holds, names another digest.", "sign this digest; if the registry lists foreign evidence, find out who put it there"},
 	{EvidenceInvalid, OutcomeRefused, "the evidence is malformed", "The attached artifact's manifest breaks the format of its kind.", "attach the evidence again with its own tool"},
+	{TransparencyInvalid, OutcomeRefused, "the transparency log does not prove the signature", "The signature needs a proof of a transparency log, or of a certificate log, that the trusted root knows, and it is missing, for another signature, or by an unknown log.", "sign again with a log that is in the trusted root, or add the log to the trusted root file"},
+	{PredicateMismatch, OutcomeRefused, "no attestation of the required predicate type is attached", "Attestations are attached, but their statements have other predicate types than the one that the verifier asks for.", "attest the image with the required predicate type"},
+	{ProvenanceMismatch, OutcomeRefused, "the provenance is not the required one", "A trusted signer attests how the image was built, but its builder, source repository or build type is none of those that the verifier allows.", "build the image with an allowed builder from an allowed source, or allow these"},
+	{EvidenceUnproven, OutcomeRefused, "nobody who is trusted vouches for the document", "A document of the required kind is attached, but it is not signed, or not by one of the verifiers that signedBy names.", "sign the document itself (its own digest, as an artifact), with a signer that signedBy accepts"},
+	{EvidenceTooOld, OutcomeRefused, "the document is older than allowed", "The document was made longer ago than the verifier's maximum age.", "make and attach a new one"},
+	{LicenseDisallowed, OutcomeRefused, "a package has a licence that is not allowed", "The bill of materials lists a package whose licence the verifier disallows, or does not allow.", "replace the package, or change the verifier's licences"},
+	{PackageDisallowed, OutcomeRefused, "a package is not allowed", "The bill of materials lists a package, in a version, that the verifier disallows.", "replace or upgrade the package"},
+	{VulnerabilityFound, OutcomeRefused, "a vulnerability that is not allowed was found", "The vulnerability report has a finding of a disallowed severity, or a denied CVE, that no proven VEX document clears.", "upgrade what is vulnerable and scan again, or attach a signed OpenVEX document that says why it does not matter"},
+	{RuleNotMet, OutcomeRefused, "the policy's rule does not hold for the evidence", "All required evidence is there and good, but the expression of the policy's rule is false for what it says, or could not be evaluated.", "look at the claims in the verifier reports, and at the policy's rule"},
 	{NoTrustPolicy, OutcomeRefused, "no trust policy statement applies to this repository", "The trust policy document has neither this repository among its registryScopes nor a statement for *.", "add the repository to the registryScopes of a trust policy statement"},
 	{NoPolicy, OutcomeRefused, "no policy applies to this repository", "No policy of the configuration has a scope that holds this repository; what no policy names is refused.", "add a policy whose scopes hold this repository"},
+	{TenantInvalid, OutcomeRefused, "the configuration of the namespace is not valid", "The file that this namespace's own policies are in could not be loaded, so that nothing is admitted by it.", "correct the namespace's file; ratify check tells what is wrong with it"},
 	{NoStore, OutcomeRefused, "no store serves this repository", "No store of the configuration has a scope that holds this repository.", "add a store whose scopes hold this repository"},
 	{SubjectNotFound, OutcomeRefused, "the image does not exist in its registry", "The registry answered that it has no such tag or digest.", "check the reference, and push the image before it is run"},
 	{SubjectInvalid, OutcomeRefused, "the image's manifest is malformed", "What the registry holds under this reference is no OCI or Docker manifest or index, or could be read as both.", "push the image again"},

@@ -76,9 +76,11 @@ func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (
 }
 
 // ReadEvidence reads the manifest of a piece of evidence, and is the only place that checks that it belongs to the
-// subject: its subject field names the subject's digest and size, its artifact type is the one given (by the config's
-// media type where it has none, as OCI 1.1 says), and it has as many layers as asked for, each with a sane descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID; see ErrOtherKind.
-func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispec.Descriptor, artifactType string, layers int) (*ocispec.Manifest, error) {
+// subject: its subject field names the subject's digest and size, its artifact type is one of those given (by the config's
+// media type where it has none, as OCI 1.1 says; what it was is in the manifest's ArtifactType), and it has as many layers
+// as asked for, each with a sane descriptor. Refusals are *Error with SUBJECT_MISMATCH or EVIDENCE_INVALID; see
+// ErrOtherKind.
+func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispec.Descriptor, layers int, artifactTypes ...string) (*ocispec.Manifest, error) {
 	if evidence.MediaType != ocispec.MediaTypeImageManifest {
 		return nil, invalidEvidence("its media type is %s", Quote(evidence.MediaType))
 	}
@@ -98,8 +100,9 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 		return nil, invalidEvidence("%s", err.Error())
 	}
 	foundType := cmp.Or(m.ArtifactType, m.Config.MediaType)
+	known := slices.Contains(artifactTypes, foundType)
 	switch {
-	case foundType != artifactType && evidence.ArtifactType == "":
+	case !known && evidence.ArtifactType == "":
 		return nil, ErrOtherKind
 	case m.Manifests != nil:
 		return nil, invalidEvidence("its manifest could be read as more than one kind")
@@ -109,7 +112,7 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence names no subject"}
 	case m.Subject.Digest != subject.Digest || m.Subject.Size != subject.Size:
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence is for another artifact, " + Quote(m.Subject.Digest.String())}
-	case foundType != artifactType:
+	case !known:
 		return nil, invalidEvidence("its artifact type is %s", Quote(foundType))
 	case len(m.Layers) != layers:
 		return nil, invalidEvidence("it has %d layers instead of %d", len(m.Layers), layers)
@@ -119,7 +122,7 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 			return nil, invalidEvidence("a layer's descriptor is malformed")
 		}
 	}
-	m.Manifest.Layers = m.Layers
+	m.Manifest.Layers, m.Manifest.ArtifactType = m.Layers, foundType
 	return &m.Manifest, nil
 }
 

@@ -180,7 +180,7 @@ func FuzzManifest(f *testing.F) {
 func readEvidence(t *testing.T, data []byte) {
 	evidence := ocispec.Descriptor{MediaType: imageType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return data, nil }}
-	m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, "kind", 1)
+	m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, 1, "kind")
 	if err != nil {
 		if !errors.Is(err, ratify.ErrOtherKind) && !ratify.AsError(err).Code.Definitive() {
 			t.Fatalf("error %v", err)
@@ -274,7 +274,7 @@ func TestReadEvidence(t *testing.T) {
 				}
 				return tc.data, nil
 			}}
-			m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, "kind", 1)
+			m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, 1, "kind")
 			if tc.code == "" {
 				if err != nil || m == nil || len(m.Layers) != 1 {
 					t.Fatalf("%+v: %v", m, err)
@@ -308,7 +308,7 @@ func TestReadEvidenceOfAnotherKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := evidenceManifest(tc.change)
 			repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return data, nil }}
-			_, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, ocispec.Descriptor{MediaType: imageType, Digest: digest.FromBytes(data)}, "kind", 1)
+			_, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, ocispec.Descriptor{MediaType: imageType, Digest: digest.FromBytes(data)}, 1, "kind")
 			if errors.Is(err, ratify.ErrOtherKind) != tc.other || err != nil != tc.other {
 				t.Errorf("%v", err)
 			}
@@ -319,7 +319,7 @@ func TestReadEvidenceOfAnotherKind(t *testing.T) {
 func TestReadEvidenceOfAnotherMediaType(t *testing.T) {
 	for _, mediaType := range []string{"", indexType, dockerType, "application/json\x1b"} {
 		// Nothing is fetched: the repository would fail with another error.
-		_, err := ratify.ReadEvidence(t.Context(), &fakeRepository{}, subjectDescriptor, ocispec.Descriptor{MediaType: mediaType}, "kind", 1)
+		_, err := ratify.ReadEvidence(t.Context(), &fakeRepository{}, subjectDescriptor, ocispec.Descriptor{MediaType: mediaType}, 1, "kind")
 		if ratify.AsError(err).Code != ratify.EvidenceInvalid {
 			t.Errorf("%q: %v", mediaType, err)
 		}
@@ -328,7 +328,7 @@ func TestReadEvidenceOfAnotherMediaType(t *testing.T) {
 
 func TestReadEvidenceThatCannotBeFetched(t *testing.T) {
 	repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return nil, unavailable }}
-	m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, piece("kind", 1), "kind", 1)
+	m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, piece("kind", 1), 1, "kind")
 	if m != nil || ratify.AsError(err).Code != ratify.RegistryUnavailable {
 		t.Errorf("%+v: %v", m, err)
 	}

@@ -185,7 +185,7 @@ func (nothing) Verify(context.Context, ocispec.Descriptor, ocispec.Descriptor, R
 
 func TestNewEngine(t *testing.T) {
 	stores := []NamedStore{{"s", []string{"*"}, nothing{}}}
-	verifiers := []NamedVerifier{{"v", "fake", nothing{}}}
+	verifiers := []NamedVerifier{{Name: "v", Type: "fake", Verifier: nothing{}}}
 	policies := []Policy{{Name: "p", Scopes: []string{"*"}, Verifiers: []string{"v"}}}
 	for _, tc := range []struct {
 		name  string
@@ -196,7 +196,7 @@ func TestNewEngine(t *testing.T) {
 		{"empty denies everything", Setup{}, nil},
 		{"unnamed", Setup{
 			Stores:    []NamedStore{{"", []string{"*"}, nothing{}}},
-			Verifiers: []NamedVerifier{{"", "fake", nothing{}}},
+			Verifiers: []NamedVerifier{{Name: "", Type: "fake", Verifier: nothing{}}},
 			Policies:  []Policy{{Scopes: []string{"*"}, Verifiers: []string{"v"}}},
 		}, []string{"stores[0]: name: it has none", "verifiers[0]: name: it has none", "policies[0]: name: it has none", `policies[0]: verifiers: there is no verifier "v" (known: )`, "verifiers[0]: no policy uses it"}},
 		{"names taken", Setup{
@@ -216,7 +216,7 @@ func TestNewEngine(t *testing.T) {
 		}, []string{`stores[0] "s": scopes: there is none`, `policies[0] "p": scope "GHCR.io/*": expected the canonical name, "ghcr.io/*"`}},
 		{"verifiers of a policy", Setup{
 			Stores:    stores,
-			Verifiers: append(slices.Clone(verifiers), NamedVerifier{"w", "fake", nothing{}}),
+			Verifiers: append(slices.Clone(verifiers), NamedVerifier{Name: "w", Type: "fake", Verifier: nothing{}}),
 			Policies:  []Policy{{Name: "p", Scopes: []string{"*"}, Verifiers: []string{"v", "v", "x\n"}}, {Name: "q", Scopes: []string{"a.example/*"}}},
 		}, []string{`policies[0] "p": verifiers: "v" is there twice`, `policies[0] "p": verifiers: there is no verifier "x\n" (known: v, w)`, `policies[1] "q": verifiers: there is none`, `verifiers[1] "w": no policy uses it`}},
 		{"requirements", Setup{

@@ -73,6 +73,30 @@ type AbsenceJudge interface {
 	Absent(s Subject) (Result, bool)
 }
 
+// Pieces says which of several pieces of evidence of one kind decide. Those that nobody who is trusted vouches for never do:
+// whoever may write to a registry can attach what he likes.
+type Pieces string
+
+// The choices, as a configuration writes them.
+const (
+	// PiecesAny passes as soon as one piece does: one good signature is enough.
+	PiecesAny Pieces = "any"
+	// PiecesAll passes if there is a proven piece and every proven piece passes.
+	PiecesAll Pieces = "all"
+	// PiecesNewest passes if the proven piece with the latest Result.Made does: an old clean scan never beats a newer
+	// dirty one. Of pieces with the same instant all must pass.
+	PiecesNewest Pieces = "newest"
+)
+
+// A DocumentVerifier is a Verifier of documents, which say something about an image, and by themselves nothing about who
+// says it.
+type DocumentVerifier interface {
+	Verifier
+	// Documents returns which pieces decide where the configuration does not say, and whether the verifier proves by
+	// itself who made a document (it has keys or identities of its own). One that does not needs signedBy.
+	Documents() (pieces Pieces, proves bool)
+}
+
 // A Result is what a verifier found in one piece of evidence. The zero value is a refusal.
 type Result struct {
 	Passed bool
@@ -90,6 +114,13 @@ type Result struct {
 	// FreshUntil is until when this result may be kept: the end of the CRL or OCSP answer that it rests on.
 	// Zero: no such answer. It bounds our own cache and nothing else.
 	FreshUntil time.Time
-	// Extensions are facts for the reader of the report; text from outside in them must have gone through Truncate.
+	// Unproven says of a refusal that it is about who made the evidence and not about what it says: where all pieces
+	// decide, or the newest, it is as if it were not there. A stranger's document can neither admit an image nor deny it.
+	Unproven bool
+	// Made is when the evidence came about, by a source that the verifier trusts; zero is before all others. It matters
+	// where the newest piece decides.
+	Made time.Time
+	// Extensions are facts for the reader of the report, and what a policy's rule sees of evidence that passed: strings,
+	// numbers, booleans, and lists and maps (by string) of them; text from outside in them must have gone through Truncate.
 	Extensions map[string]any
 }

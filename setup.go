@@ -20,6 +20,11 @@ type NamedStore struct {
 type NamedVerifier struct {
 	Name, Type string
 	Verifier   Verifier
+	// SignedBy are the names of the verifiers of which one must prove each piece of evidence, as an artifact of its own,
+	// before it counts. It is for a DocumentVerifier alone.
+	SignedBy []string
+	// Evidence is which pieces decide; empty is the verifier's own choice, or PiecesAny.
+	Evidence Pieces
 }
 
 // A Setup is all that an Engine is made of.

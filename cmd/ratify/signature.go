@@ -22,7 +22,7 @@ func couldBeSignature(d ocispec.Descriptor) bool {
 // readSignature reads a signature of the subject and says what is written in it. An error of a signature that could be
 // read comes beside it.
 func readSignature(ctx context.Context, repo ratify.Repository, subject, evidence ocispec.Descriptor) (*notation.Signature, error) {
-	manifest, err := ratify.ReadEvidence(ctx, repo, subject, evidence, notation.ArtifactType, 1)
+	manifest, err := ratify.ReadEvidence(ctx, repo, subject, evidence, 1, notation.ArtifactType)
 	if err != nil {
 		return nil, err
 	}

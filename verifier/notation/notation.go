@@ -106,7 +106,7 @@ func (v *Verifier) Verify(ctx context.Context, subject, evidence ocispec.Descrip
 
 // readEnvelope reads a signature's manifest and its only layer.
 func readEnvelope(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) ([]byte, string, error) {
-	manifest, err := ratify.ReadEvidence(ctx, repo, subject, evidence, ArtifactType, 1)
+	manifest, err := ratify.ReadEvidence(ctx, repo, subject, evidence, 1, ArtifactType)
 	if err != nil {
 		return nil, "", err
 	}
