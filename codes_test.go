@@ -145,7 +145,8 @@ func TestOutcomeOfCodes(t *testing.T) {
 	// Gatekeeper keeps definitive answers and asks again about the others: none may change sides unnoticed.
 	transient := []ratify.Code{ratify.RegistryUnavailable, ratify.RegistryInvalid, ratify.RegistryAuth, ratify.RateLimited,
 		ratify.Deadline, ratify.RevocationUnavailable, ratify.Overloaded, ratify.Internal}
-	notRefusals := append(slices.Clone(transient), ratify.Verified, ratify.Audited, ratify.Skipped, ratify.Pinned, ratify.NotExamined)
+	notRefusals := append(slices.Clone(transient), ratify.Verified, ratify.Audited, ratify.Skipped, ratify.Pinned,
+		ratify.NotExamined, ratify.Exempt, ratify.WouldBeRefused)
 	for code, got := range definitive {
 		if want := !slices.Contains(notRefusals, code); got != want {
 			t.Errorf("%s: definitive %t, want %t", code, got, want)
