@@ -1,0 +1,170 @@
+package sigstore
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/ratify-provider/ratify"
+)
+
+// An Identity is who may sign with a certificate of minutes: an OpenID Connect issuer, and whom it vouched for.
+type Identity struct {
+	// Issuer is the issuer's URL, exactly; IssuerPattern is a regular expression for it. One of both.
+	Issuer        string `json:"issuer,omitempty"`
+	IssuerPattern string `json:"issuerPattern,omitempty"`
+	// Subject is the certificate's subject alternative name, exactly: an e-mail address, or the URL of a workflow;
+	// SubjectPattern is a regular expression for it. One of both.
+	//
+	// Patterns are RE2, and must be anchored as a whole: ^(this|that)$ and not ^this|that$, in which that may stand anywhere.
+	Subject        string `json:"subject,omitempty"`
+	SubjectPattern string `json:"subjectPattern,omitempty"`
+}
+
+// identity is an Identity that was checked; its policy is what the library enforces.
+type identity struct{ text string }
+
+func (v *Verifier) loadIdentities(identities []Identity) (problems []error) {
+	for i, id := range identities {
+		place := fmt.Sprintf("identities[%d]", i)
+		wrong := id.check()
+		for _, err := range wrong {
+			problems = append(problems, fmt.Errorf("%s: %w", place, err))
+		}
+		if len(wrong) > 0 {
+			continue
+		}
+		matcher, err := verify.NewShortCertificateIdentity(id.Issuer, id.IssuerPattern, id.Subject, id.SubjectPattern)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", place, err))
+			continue
+		}
+		v.identities = append(v.identities, &identity{text: id.String()})
+		v.policies = append(v.policies, verify.WithCertificateIdentity(matcher))
+	}
+	return problems
+}
+
+// String says who, for a message.
+func (id Identity) String() string {
+	one := func(exact, pattern string) string {
+		if exact != "" {
+			return ratify.Quote(exact)
+		}
+		return "matching " + ratify.Quote(pattern)
+	}
+	return one(id.Subject, id.SubjectPattern) + " (issuer " + one(id.Issuer, id.IssuerPattern) + ")"
+}
+
+func (id Identity) check() (problems []error) {
+	for _, part := range []struct{ name, exact, pattern string }{
+		{"issuer", id.Issuer, id.IssuerPattern},
+		{"subject", id.Subject, id.SubjectPattern},
+	} {
+		switch {
+		case part.exact == "" && part.pattern == "":
+			problems = append(problems, fmt.Errorf("%s or %sPattern: it has neither, and would trust everybody's", part.name, part.name))
+		case part.exact != "" && part.pattern != "":
+			problems = append(problems, fmt.Errorf("%s and %sPattern: it has both, give one", part.name, part.name))
+		case part.pattern != "":
+			if err := checkPattern(part.pattern); err != nil {
+				problems = append(problems, fmt.Errorf("%sPattern: %w", part.name, err))
+			}
+		}
+	}
+	return problems
+}
+
+// checkPattern refuses a pattern that may match a part of a name, for whoever registers a name that contains the trusted
+// one would be trusted.
+func checkPattern(pattern string) error {
+	if _, err := regexp.Compile(pattern); err != nil {
+		return fmt.Errorf("%s: %w", ratify.Quote(pattern), err)
+	}
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ratify.Quote(pattern), err)
+	}
+	if !begins(parsed, syntax.OpBeginText) || !ends(parsed) {
+		return fmt.Errorf("%s is not anchored as a whole, write %s", ratify.Quote(pattern), ratify.Quote(anchored(pattern)))
+	}
+	if matchesAll(pattern) {
+		return errors.New("it matches everything: name who is trusted")
+	}
+	return nil
+}
+
+// begins tells whether every way through the expression begins with the assertion.
+func begins(re *syntax.Regexp, op syntax.Op) bool {
+	switch re.Op {
+	case op:
+		return true
+	case syntax.OpCapture:
+		return begins(re.Sub[0], op)
+	case syntax.OpConcat:
+		return begins(re.Sub[0], op)
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			if !begins(sub, op) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// ends tells whether every way through the expression ends at the end of the text.
+func ends(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpEndText:
+		return true
+	case syntax.OpCapture:
+		return ends(re.Sub[0])
+	case syntax.OpConcat:
+		return ends(re.Sub[len(re.Sub)-1])
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			if !ends(sub) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// anchored is the pattern as it was probably meant.
+func anchored(pattern string) string {
+	inner := pattern
+	if len(inner) > 0 && inner[0] == '^' {
+		inner = inner[1:]
+	}
+	if n := len(inner); n > 0 && inner[n-1] == '$' && (n < 2 || inner[n-2] != '\\') {
+		inner = inner[:n-1]
+	}
+	return "^(" + inner + ")$"
+}
+
+// matchesAll tries the pattern on names that nobody would list together.
+func matchesAll(pattern string) bool {
+	re := regexp.MustCompile(pattern)
+	for _, name := range []string{"", "x", "https://a.example/b", "somebody@example.net"} {
+		if !re.MatchString(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// identityNames are the configured identities, for a message.
+func (v *Verifier) identityNames() string {
+	names := make([]string, 0, len(v.identities))
+	for _, id := range v.identities {
+		names = append(names, id.text)
+	}
+	return listed(names)
+}

@@ -1,0 +1,226 @@
+// Package sigstore reads what the tools of Sigstore attach to images, and tells who signed it: cosign's signatures and
+// attestations under tags, and bundles that are referrers, by public keys or by certificates that a Fulcio issued.
+//
+// It decides who signed, and that what was signed is about the subject; what an attestation says is for its verifier.
+// Keys are checked with the standard library; certificates, transparency logs and timestamps by sigstore-go, with a
+// trusted root that is read from a file: nothing here ever asks a network, and the only repository that it reads from is
+// the one that it is handed. Begin at Trust, New, Verifier.Signature and Verifier.Statement.
+package sigstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/ratify-provider/ratify"
+)
+
+// bundleTypes are the media types of Sigstore bundles in all their spellings, which are artifact types as well.
+var bundleTypes = []string{
+	"application/vnd.dev.sigstore.bundle.v0.3+json",
+	"application/vnd.dev.sigstore.bundle+json;version=0.3",
+	"application/vnd.dev.sigstore.bundle+json;version=0.2",
+	"application/vnd.dev.sigstore.bundle+json;version=0.1",
+}
+
+// BundleType is the artifact type of the bundles that tools write today.
+const BundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+// SignPredicate is the predicate type of a statement that says nothing but that its subject is signed.
+const SignPredicate = "https://sigstore.dev/cosign/sign/v1"
+
+// Match tells whether the descriptor is of a bundle, or is one that FindSignatures or FindAttestations returned. An image
+// manifest without an artifact type may be of a bundle; what it is shows when it is read. Whether a bundle holds a
+// signature or an attestation shows then, too: what its annotations say of it is anybody's claim.
+func (v *Verifier) Match(evidence ocispec.Descriptor) bool {
+	switch evidence.ArtifactType {
+	case "":
+		return evidence.MediaType == ocispec.MediaTypeImageManifest
+	case mediaTypeSimpleSigning, mediaTypeEnvelope:
+		return v.tags
+	}
+	return evidence.MediaType == ocispec.MediaTypeImageManifest && slices.Contains(bundleTypes, evidence.ArtifactType)
+}
+
+// Signature verifies a signature of the subject, and tells whose it is: cosign's simple signing, a bundle with a signature
+// over the subject's manifest, or a bundle with a statement of SignPredicate about it. A refusal is an *ratify.Error with
+// a definitive code, and never says more than that nobody who is trusted has signed this subject here; see Refusal.
+// An attestation is ratify.ErrOtherKind.
+func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (Signer, error) {
+	ratify.Progress(ctx, "reading a signature")
+	layer, err := open(ctx, subject, evidence, repo)
+	if err != nil {
+		return Signer{}, err
+	}
+	read, err := read(ctx, layer, repo, ratify.MaxEnvelopeBytes)
+	if err != nil {
+		return Signer{}, err
+	}
+	switch {
+	case read.payload != nil:
+		signer, err := v.verifyMessage(read.bundle, read.payload)
+		if err != nil {
+			return Signer{}, err
+		}
+		if err := checkPayload(read.payload, subject); err != nil {
+			return Signer{}, err
+		}
+		return signer, nil
+	case read.bundle.GetMessageSignature() != nil:
+		manifest, err := repo.Fetch(ctx, subject)
+		if err != nil {
+			return Signer{}, err
+		}
+		return v.verifyMessage(read.bundle, manifest)
+	}
+	statement, err := parseStatement(read.bundle.GetDsseEnvelope())
+	if err != nil {
+		return Signer{}, err
+	}
+	if statement.PredicateType != SignPredicate {
+		return Signer{}, ratify.ErrOtherKind
+	}
+	return v.verifyStatement(ctx, statement, subject, read.bundle, repo)
+}
+
+// A Statement is an in-toto statement (https://github.com/in-toto/attestation, statement v0.1 and v1) that is proven to be
+// about the subject, and to be signed.
+type Statement struct {
+	Type          string
+	PredicateType string
+	// Predicate is JSON, as it was signed; empty where there is none.
+	Predicate json.RawMessage
+}
+
+// Statement verifies an attestation of the subject, and returns what it states and whose it is: a bundle with a statement,
+// or a layer that FindAttestations returned. A subject of the statement must name the subject's digest by SHA-256 or
+// stronger. Refusals are as for Signature; a signature is ratify.ErrOtherKind.
+func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (*Statement, Signer, error) {
+	ratify.Progress(ctx, "reading an attestation")
+	layer, err := open(ctx, subject, evidence, repo)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	release, err := v.hold(ctx, layer.Size)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	defer release()
+	read, err := read(ctx, layer, repo, ratify.MaxDocumentBytes)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	envelope := read.bundle.GetDsseEnvelope()
+	if envelope == nil {
+		return nil, Signer{}, ratify.ErrOtherKind
+	}
+	statement, err := parseStatement(envelope)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	if statement.PredicateType == SignPredicate {
+		return nil, Signer{}, ratify.ErrOtherKind
+	}
+	signer, err := v.verifyStatement(ctx, statement, subject, read.bundle, repo)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	return &Statement{Type: statement.Type, PredicateType: statement.PredicateType, Predicate: statement.Predicate}, signer, nil
+}
+
+// Refusal makes a result of an error of Signature or Statement: where it looked and nobody trusted has signed, a refusal
+// that decides nothing by itself, for a stranger may attach what he likes. Any other error stays one.
+func Refusal(err error) (ratify.Result, error) {
+	var refused *ratify.Error
+	if !errors.As(err, &refused) || !refused.Code.Definitive() {
+		return ratify.Result{}, err
+	}
+	return ratify.Result{Unproven: true, Code: refused.Code, Message: refused.UserMessage(), Remedy: refused.UserRemedy()}, nil
+}
+
+// verifyStatement verifies who signed the statement, and that it is about the subject.
+func (v *Verifier) verifyStatement(ctx context.Context, statement *statement, subject ocispec.Descriptor, b *protobundle.Bundle, repo ratify.Repository) (Signer, error) {
+	algorithm, sum, err := statement.find(ctx, subject, repo)
+	if err != nil {
+		return Signer{}, err
+	}
+	envelope := b.GetDsseEnvelope()
+	return v.verify(b, preAuthenticationEncoding(envelope.GetPayloadType(), envelope.GetPayload()), verify.WithArtifactDigest(algorithm, sum))
+}
+
+// open tells which blob holds the evidence.
+func open(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (ocispec.Descriptor, error) {
+	switch evidence.ArtifactType {
+	case mediaTypeSimpleSigning, mediaTypeEnvelope:
+		return evidence, checkLayer(ctx, evidence, repo)
+	}
+	manifest, err := ratify.ReadEvidence(ctx, repo, subject, evidence, 1, bundleTypes...)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	layer := manifest.Layers[0]
+	if !slices.Contains(bundleTypes, layer.MediaType) {
+		return ocispec.Descriptor{}, malformed("its layer's media type is %s", ratify.Quote(layer.MediaType))
+	}
+	return layer, nil
+}
+
+// signed is what a piece of evidence holds, whichever way it was stored.
+type signed struct {
+	bundle  *protobundle.Bundle
+	payload []byte // of cosign's simple signing, which the bundle's signature covers
+}
+
+// read reads the evidence; of what is larger than limit bytes nothing is read.
+func read(ctx context.Context, layer ocispec.Descriptor, repo ratify.Repository, limit int64) (*signed, error) {
+	data, err := fetch(ctx, repo, layer, limit)
+	if err != nil {
+		return nil, err
+	}
+	switch layer.MediaType {
+	case mediaTypeSimpleSigning, mediaTypeEnvelope:
+		return parseLayer(layer, data)
+	}
+	b, err := parseBundle(data)
+	if err != nil {
+		return nil, err
+	}
+	return &signed{bundle: b}, nil
+}
+
+// hold waits until no other large document is in memory in parsed form: parsed, and once more as the library encodes it,
+// one takes several times its size. What is not large does not wait.
+func (v *Verifier) hold(ctx context.Context, size int64) (release func(), err error) {
+	if size <= ratify.MaxEnvelopeBytes {
+		return func() {}, nil
+	}
+	select {
+	case v.large <- struct{}{}:
+		return func() { <-v.large }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fetch reads a blob of at most limit bytes. Only what identifies it goes on: a layer's URLs and inline data are not for
+// following.
+func fetch(ctx context.Context, repo ratify.Repository, layer ocispec.Descriptor, limit int64) ([]byte, error) {
+	if layer.Size > limit {
+		return nil, tooLarge("it has %d bytes, at most %d are read", layer.Size, limit)
+	}
+	return repo.Fetch(ctx, ocispec.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size})
+}
+
+func malformed(format string, args ...any) *ratify.Error {
+	return &ratify.Error{Code: ratify.EvidenceInvalid, Message: "the evidence is malformed: " + fmt.Sprintf(format, args...)}
+}
+
+func tooLarge(format string, args ...any) *ratify.Error {
+	return &ratify.Error{Code: ratify.LimitExceeded, Message: "the evidence is larger than is read: " + fmt.Sprintf(format, args...)}
+}
