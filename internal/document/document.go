@@ -20,11 +20,14 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 )
 
 // A Source says whose documents are believed. It is embedded in the Config of each verifier of documents. The zero value
-// believes nobody: then the verifier needs signedBy.
-type Source struct{}
+// believes nobody: then the verifier reads plain artifacts, and needs signedBy.
+type Source struct {
+	sigstore.Trust
+}
 
 // A Kind is what a verifier reads.
 type Kind struct {
@@ -44,7 +47,10 @@ type Document struct {
 	Type string
 	// Data is the predicate, or the blob. It is JSON that CheckJSON accepts; a statement without a predicate has null.
 	Data []byte
-	// Made is when the signature was made, by a transparency log or timestamp that the Source trusts; zero if none tells.
+	// Made is when the signature was made, proven by a transparency log or timestamp within the minutes for which the
+	// certificate of an identity is good; zero if nothing proves it. It always is for a key: whoever has the signature can
+	// have it stamped again, so that a timestamp says before when it was made (Signer has it), and an old document could be
+	// made to look new. There, what the signed document says of its age is all there is.
 	Made time.Time
 	// Signer are facts about the signer, fit for Result.Extensions; nil for a plain artifact, whose signers are in the
 	// report that is nested in its own.
@@ -54,36 +60,88 @@ type Document struct {
 // A Reader reads the documents of some kinds. It is immutable and safe for concurrent use.
 type Reader struct {
 	kinds []Kind
+	trust *sigstore.Verifier // nil: nobody is believed, all documents are proven beforehand
 }
 
 // NewReader returns a reader of documents of the given kinds. All that is wrong with the source is in the error, a line
-// each; set reads the files that it names.
-func NewReader(_ Source, _ *files.Set, kinds ...Kind) (*Reader, error) {
-	return &Reader{kinds: kinds}, nil
+// each; set reads the files that it names, nil reads them all the same.
+func NewReader(s Source, set *files.Set, kinds ...Kind) (*Reader, error) {
+	r := &Reader{kinds: kinds}
+	if s.IsZero() {
+		return r, nil
+	}
+	var err error
+	if r.trust, err = sigstore.New(s.Trust, set); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Proves tells whether the source proves who made a document, see ratify.DocumentVerifier.
-func (r *Reader) Proves() bool { return false }
+func (r *Reader) Proves() bool { return r.trust != nil }
 
-// Match tells whether the descriptor may be of a document: by its artifact type, or because it has none.
+// Match tells whether the descriptor may be of a document: by its artifact type, or because it has none. A plain document
+// matches a source that believes somebody, too, so that the report says why it does not count.
 func (r *Reader) Match(evidence ocispec.Descriptor) bool {
-	return r.matchPlain(evidence)
+	return r.matchPlain(evidence) || r.trust != nil && r.trust.Match(evidence)
 }
 
 // Find returns the attestations that are not among the referrers, if the source asks for them.
-func (r *Reader) Find(context.Context, ocispec.Descriptor, ratify.Repository) ([]ocispec.Descriptor, error) {
-	return nil, nil
+func (r *Reader) Find(ctx context.Context, subject ocispec.Descriptor, repo ratify.Repository) ([]ocispec.Descriptor, error) {
+	if r.trust == nil {
+		return nil, nil
+	}
+	return r.trust.FindAttestations(ctx, subject, repo)
 }
 
 // Read reads one document. Of the three results one is set: the document; or a refusal, to be returned by the verifier as
 // it is, Unproven where a stranger could have caused it; or an error: what could not be read, or ratify.ErrOtherKind,
 // whose text names the predicate type that was found, for a statement that is of none of the kinds.
 func (r *Reader) Read(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (*Document, *ratify.Result, error) {
-	document, err := r.readPlain(ctx, subject, evidence, repo)
+	switch {
+	case r.trust == nil:
+		document, err := r.readPlain(ctx, subject, evidence, repo)
+		if err != nil {
+			return refuse(err, false)
+		}
+		return document, nil, nil
+	case r.trust.Match(evidence):
+		return r.readAttestation(ctx, subject, evidence, repo)
+	}
+	return nil, &ratify.Result{
+		Code:     ratify.EvidenceUnproven,
+		Message:  "a document of type " + ratify.Quote(evidence.ArtifactType) + " is attached as it is, and this verifier takes attestations that its keys or identities signed",
+		Remedy:   "attest the document (cosign attest --predicate), or let a verifier without keys and identities of its own read it, with signedBy",
+		Unproven: true,
+	}, nil
+}
+
+func (r *Reader) readAttestation(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (*Document, *ratify.Result, error) {
+	st, signer, err := r.trust.Statement(ctx, subject, evidence, repo)
+	if err != nil {
+		return refuse(err, true)
+	}
+	// From here on it is proven: what is wrong with it now is the signer's doing, and counts.
+	document, err := r.fromProven(st)
 	if err != nil {
 		return refuse(err, false)
 	}
+	document.Signer = signer.Extensions()
+	if signer.Key == "" {
+		document.Made = signer.Time
+	}
 	return document, nil, nil
+}
+
+func (r *Reader) fromProven(st *sigstore.Statement) (*Document, error) {
+	document, err := r.fromPredicate(st.PredicateType, st.Predicate)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkVersion(st.Type); err != nil {
+		return nil, err
+	}
+	return document, CheckJSON(document.Data)
 }
 
 // refuse makes a refusal of a definitive error. That the evidence belongs to another image is always as good as unproven:
@@ -226,7 +284,7 @@ func (r *Reader) fromPredicate(predicateType string, predicate json.RawMessage) 
 	if !ok {
 		return nil, otherPredicate(predicateType)
 	}
-	if predicate == nil {
+	if len(predicate) == 0 {
 		predicate = json.RawMessage("null")
 	}
 	return &Document{Kind: kind, Type: predicateType, Data: predicate}, nil

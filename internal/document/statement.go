@@ -105,8 +105,8 @@ func readStatement(fields map[string]json.RawMessage, subject ocispec.Descriptor
 	if err != nil {
 		return nil, err
 	}
-	if version != statementV01 && version != statementV1 {
-		return nil, malformed("its type %s is none of %s, %s", ratify.Quote(version), statementV01, statementV1)
+	if err := checkVersion(version); err != nil {
+		return nil, err
 	}
 	predicateType, err := stringOf(fields, "predicateType")
 	if err != nil {
@@ -116,6 +116,13 @@ func readStatement(fields map[string]json.RawMessage, subject ocispec.Descriptor
 		return nil, err
 	}
 	return &statement{predicateType: predicateType, predicate: fields["predicate"]}, nil
+}
+
+func checkVersion(statementType string) error {
+	if statementType != statementV01 && statementType != statementV1 {
+		return malformed("its statement is of the type %s, none of %s, %s", ratify.Quote(statementType), statementV01, statementV1)
+	}
+	return nil
 }
 
 func stringOf(fields map[string]json.RawMessage, name string) (string, error) {
