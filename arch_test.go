@@ -76,7 +76,7 @@ func mayImport(from, to string) bool {
 		return true
 	case kind == "internal":
 		return toKind == "internal"
-	case from == "config":
+	case from == "config", from == "rule":
 		return false
 	case kind == "verifier", kind == "store":
 		return toKind == "internal" || to == "config"
@@ -108,6 +108,9 @@ func TestMayImport(t *testing.T) {
 		{"provider", "store/oras", false},
 		{"provider", "verifier/notation", false},
 		{"provider", "config", true},
+		{"rule", "root", true},
+		{"rule", "config", false},
+		{"provider", "rule", false},
 		{"cmd/ratify", "provider", true},
 	} {
 		if got := mayImport(tc.from, tc.to); got != tc.want {

@@ -15,10 +15,13 @@ import (
 // An Engine decides about subjects. It is immutable and safe for concurrent use; a new configuration is a new Engine.
 // It keeps no verdicts: whoever asks does.
 type Engine struct {
-	stores   scopeTable[Store]
-	policies scopeTable[*boundPolicy]
-	now      func() time.Time
-	onPanic  func(traceID string, value any, stack []byte)
+	stores     scopeTable[Store]
+	policies   policyTable
+	mirrors    scopeTable[Mirror]
+	exemptions []exemption
+	tenancy    *Tenancy
+	now        func() time.Time
+	onPanic    func(traceID string, value any, stack []byte)
 }
 
 // Resolve finds out which digest the subject has, from the bytes of its manifest. Errors are *Error.
@@ -36,12 +39,16 @@ func (e *Engine) Open(ctx context.Context, s Subject) (desc ocispec.Descriptor, 
 		}
 	}()
 	defer e.contain("", &err)
-	subjectRepo, evidenceRepo, err := e.open(ctx, s)
+	as, mirror, err := e.verifiedAs(s)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	subjectRepo, evidenceRepo, err := e.open(ctx, s, as, mirror)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
 	desc, err = resolve(ctx, subjectRepo, s)
-	return desc, named{evidenceRepo, subjectRepo.Name()}, err
+	return desc, evidenceRepo, err
 }
 
 // Verify decides about the subject. The report is never nil. The error is nil if the subject is verified or refused;
@@ -60,16 +67,18 @@ func (e *Engine) VerifyResolved(ctx context.Context, s Subject, desc ocispec.Des
 func (e *Engine) Preliminary(s Subject) (*Report, bool) {
 	report := e.NewReport(s)
 	x, err := e.begin(s, report)
-	if err != nil {
+	switch {
+	case err != nil:
 		problem := AsError(err)
-		report.Fail(problem)
+		e.conclude(s, report, problem)
 		return report, problem.Code.Definitive() // Verify tells the others as the errors that they are
-	}
-	if !x.decided() {
+	case x == nil:
+		return report, true
+	case !x.decided():
 		return nil, false
 	}
-	if err := x.decide(); err != nil {
-		report.Fail(AsError(err))
+	if err := x.decide(context.Background()); err != nil {
+		e.conclude(s, report, AsError(err))
 	}
 	return report, true
 }
@@ -81,38 +90,74 @@ func (e *Engine) run(ctx context.Context, s Subject, known *ocispec.Descriptor) 
 		return report, nil
 	}
 	problem := AsError(err)
-	report.Fail(problem)
-	if problem.Code.Definitive() {
+	e.conclude(s, report, problem)
+	if report.IsSuccess || problem.Code.Definitive() {
 		return report, nil
 	}
 	return report, problem
 }
 
+// Conclude makes the report about a subject that whoever asks could not have verified, with the reason.
+func (e *Engine) Conclude(s Subject, problem *Error) *Report {
+	report := e.NewReport(s)
+	e.conclude(s, report, problem.reason())
+	return report
+}
+
+// conclude writes into the report why the subject is not verified; under a policy that only audits it is admitted.
+func (e *Engine) conclude(s Subject, report *Report, problem *Error) {
+	if e.Audits(s) {
+		report.WouldFail(problem, e.now())
+		return
+	}
+	report.Fail(problem)
+}
+
+// Audits tells whether the policy of the subject has the mode audit: then nothing that goes wrong keeps the image out.
+func (e *Engine) Audits(s Subject) bool {
+	as, _, err := e.verifiedAs(s)
+	if err != nil {
+		return false
+	}
+	policy, err := e.policyFor(as)
+	return err == nil && policy.Mode == ModeAudit
+}
+
 // NewReport returns a report about the subject that says nothing yet, with a trace of its own.
 func (e *Engine) NewReport(s Subject) *Report {
-	name := ""
-	if policy, ok := e.policies.find(s.Repository); ok && s.Reference() != "" {
-		name = policy.Name
-	}
-	return &Report{
-		Policy:  name,
-		Version: ReportVersion, Subject: s.String(), Digest: s.Digest,
+	report := &Report{
+		Version: ReportVersion, Namespace: s.Namespace, Subject: s.String(), Digest: s.Digest,
 		Timestamp: e.now().UTC().Truncate(time.Millisecond), TraceID: NewTraceID(),
 		VerifierReports: []VerifierReport{},
 	}
+	as, mirror, err := e.verifiedAs(s)
+	if err != nil || s.Reference() == "" {
+		return report
+	}
+	if mirror != nil {
+		report.VerifiedAs = as.Repository
+	}
+	if policy, err := e.policyFor(as); err == nil {
+		report.Policy = policy.Name
+	}
+	return report
 }
 
 // verify fills the report with a decision. An error whose code is definitive is one, too.
 func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descriptor, report *Report) (err error) {
 	defer e.contain(report.TraceID, &err)
 	x, err := e.begin(s, report)
-	if err != nil {
+	if err != nil || x == nil {
 		return err
 	}
 	if x.decided() {
-		return x.decide()
+		return x.decide(ctx)
 	}
-	subjectRepo, evidenceRepo, err := e.open(ctx, s)
+	as, mirror, err := e.verifiedAs(s)
+	if err != nil {
+		return err
+	}
+	subjectRepo, evidenceRepo, err := e.open(ctx, s, as, mirror)
 	if err != nil {
 		return err
 	}
@@ -120,25 +165,56 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 	if found.subject.Digest != "" {
 		s = s.At(found.subject.Digest)
 		report.Subject, report.Digest = s.String(), s.Digest
+		if e.exempt(report, s, as.At(s.Digest)) {
+			return nil
+		}
 	}
 	if err != nil {
 		return err
 	}
-	x.examine(ctx, found, named{evidenceRepo, subjectRepo.Name()})
-	return x.decide()
+	if x.policy.Platforms != "" && x.policy.Platforms != PlatformsIndex && isIndex(found.subject.MediaType) {
+		return x.examinePlatforms(ctx, found, subjectRepo, evidenceRepo)
+	}
+	x.examine(ctx, found, evidenceRepo)
+	return x.decide(ctx)
 }
 
-// begin finds the policy and asks its verifiers whether they want anything here at all.
+// begin finds the policy and asks its verifiers whether they want anything here at all. For a subject that is exempt, which
+// the report then says, there is no examination.
 func (e *Engine) begin(s Subject, report *Report) (x *examination, err error) {
 	defer e.contain(report.TraceID, &err)
-	policy, ok := e.policies.find(s.Repository)
-	if !ok {
-		return nil, &Error{Code: NoPolicy, Message: "no policy applies to " + Quote(s.Repository)}
+	as, _, err := e.verifiedAs(s)
+	if err != nil {
+		return nil, err
 	}
-	return newExamination(e, policy, s, report), nil
+	if e.exempt(report, s, as) {
+		return nil, nil
+	}
+	policy, err := e.policyFor(as)
+	if err != nil {
+		return nil, err
+	}
+	return newExamination(e, policy, as, report), nil
 }
 
-func (e *Engine) open(ctx context.Context, s Subject) (subject, evidence Repository, err error) {
+// open opens the repository of the subject, and the one that its evidence is in, which goes by the name that the subject
+// is verified under.
+func (e *Engine) open(ctx context.Context, s, as Subject, mirror *Mirror) (subject, evidence Repository, err error) {
+	subject, evidence, err = e.openStore(ctx, s)
+	if err == nil && mirror != nil && mirror.Evidence == EvidenceAtOrigin {
+		_, evidence, err = e.openStore(ctx, as)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	name := subject.Name()
+	if mirror != nil {
+		name = as.Repository
+	}
+	return subject, named{evidence, name}, nil
+}
+
+func (e *Engine) openStore(ctx context.Context, s Subject) (subject, evidence Repository, err error) {
 	store, ok := e.stores.find(s.Repository)
 	if !ok {
 		return nil, nil, &Error{Code: NoStore, Message: "no store serves " + Quote(s.Repository)}

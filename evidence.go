@@ -31,6 +31,10 @@ func IsManifest(mediaType string) bool {
 	return false
 }
 
+func isIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == MediaTypeDockerManifestList
+}
+
 // DescribeManifest computes the descriptor of a manifest or index from its bytes, and is for stores: algorithm is the
 // digest algorithm asked for, or "" for sha256; claimed is the media type that a transport gave, used only where the
 // manifest has none of its own. What is no manifest, or could be read as two kinds, is SUBJECT_INVALID.
@@ -59,11 +63,10 @@ func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (
 	if mediaType == "" {
 		mediaType = claimed
 	}
-	isIndex := mediaType == ocispec.MediaTypeImageIndex || mediaType == MediaTypeDockerManifestList
 	switch {
 	case !IsManifest(mediaType):
 		return invalid("its media type %s is none of an image or an index", Quote(mediaType))
-	case isIndex && (m.Layers != nil || m.Config != nil), !isIndex && m.Manifests != nil:
+	case isIndex(mediaType) && (m.Layers != nil || m.Config != nil), !isIndex(mediaType) && m.Manifests != nil:
 		return invalid("its media type %s disagrees with what it holds", Quote(mediaType))
 	}
 	if algorithm == "" {
@@ -127,7 +130,8 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 }
 
 // ErrOtherKind says that what looked like a verifier's evidence, because its descriptor has no artifact type, turned out
-// to be something else. It is not an error of the evidence: the engine goes on as if the verifier had not matched it.
+// to be something else. It is not an error of the evidence: the engine goes on as if the verifier had not matched it. What
+// wraps it as "%w: what it is" has that told where nothing else is there.
 var ErrOtherKind = errors.New("the artifact is of another kind")
 
 // maxLayers bounds the layers of an evidence manifest: a signature has one, cosign's collection of signatures up to a

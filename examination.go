@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,42 +26,6 @@ type examination struct {
 	standings []standing // one for each verifier of the policy
 }
 
-// A standing is what is known of one verifier. It passes as soon as one piece of its evidence does.
-type standing struct {
-	left    int // pieces not examined yet; those that nothing will be known of count, too
-	pieces  int // pieces to examine
-	others  int // pieces that turned out to be of another kind
-	passed  bool
-	problem *Error // why something could not be read
-	limit   *Error // a bound that kept evidence from being read
-	end     time.Time
-	fresh   time.Time
-	reports []VerifierReport
-}
-
-func (s *standing) verdict() verdict {
-	switch {
-	case s.passed:
-		return passed
-	case s.left > 0 || s.problem != nil:
-		return unknown
-	default:
-		// Where a bound was reached, what was read does not prove the image, and asking again would read no more.
-		return refused
-	}
-}
-
-// code is how a verifier passed: by its best evidence.
-func (s *standing) code() Code {
-	code := Audited
-	for _, r := range s.reports {
-		if r.IsSuccess && r.Code != Audited {
-			code = r.Code
-		}
-	}
-	return code
-}
-
 // A piece is one piece of evidence for one verifier.
 type piece struct {
 	verifier int
@@ -72,26 +37,40 @@ type piece struct {
 func newExamination(e *Engine, policy *boundPolicy, s Subject, report *Report) *examination {
 	x := &examination{engine: e, policy: policy, subject: s, report: report, standings: make([]standing, len(policy.verifiers))}
 	for i, v := range policy.verifiers {
+		x.standings[i].mode = v.pieces
 		x.standings[i].left = 1 // that its evidence was looked for at all
 		if skipper, ok := v.Verifier.(Skipper); ok && skipper.Skip(s) {
 			r := x.verifierReport(v, ocispec.Descriptor{}, Skipped, true)
-			x.standings[i] = standing{passed: true, reports: []VerifierReport{r}}
+			x.standings[i] = standing{mode: v.pieces, settled: true, outcomes: []outcome{{report: r, proven: true}}}
 		}
 	}
 	return x
 }
 
-func (x *examination) tally() (t tally) {
+func (x *examination) verdicts() []verdict {
+	verdicts := make([]verdict, len(x.standings))
 	for i := range x.standings {
-		t.add(x.standings[i].verdict())
+		verdicts[i] = x.standings[i].verdict()
 	}
-	return t
+	return verdicts
 }
 
+// verdict is what is known of the whole policy, but for its rule.
+func (x *examination) verdict() verdict { return x.policy.condition.decide(x.verdicts()) }
+
+// decided tells whether more evidence could change anything. A rule sees all evidence that passed.
 func (x *examination) decided() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.policy.Require.decide(x.tally()) != unknown
+	return x.settledVerdict() != unknown
+}
+
+func (x *examination) settledVerdict() verdict {
+	v := x.verdict()
+	if v == passed && x.policy.rule != nil && slices.ContainsFunc(x.standings, func(s standing) bool { return s.left > 0 }) {
+		return unknown
+	}
+	return v
 }
 
 // examine hands the evidence to the verifiers, some pieces at the same time, until the policy is decided.
@@ -125,7 +104,7 @@ func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 	var pieces []piece
 	for i, v := range x.policy.verifiers {
 		s := &x.standings[i]
-		if s.passed {
+		if s.settled {
 			continue
 		}
 		s.left, s.limit = 0, x.found.limit
@@ -155,13 +134,15 @@ func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 	return pieces
 }
 
-func (x *examination) find(ctx context.Context, v NamedVerifier, repo Repository) (evidence []ocispec.Descriptor, err error) {
+func (x *examination) find(ctx context.Context, v boundVerifier, repo Repository) (evidence []ocispec.Descriptor, err error) {
 	defer x.engine.contain(x.report.TraceID, &err)
-	seen := map[digest.Digest]bool{}
+	seen := map[digest.Digest][]map[string]string{}
 	add := func(list []ocispec.Descriptor) {
 		for _, e := range list {
-			if !seen[e.Digest] && v.Verifier.Match(e) {
-				seen[e.Digest] = true
+			// What a finder found may say in annotations what it is: one payload, signed by several.
+			same := func(annotations map[string]string) bool { return maps.Equal(annotations, e.Annotations) }
+			if !slices.ContainsFunc(seen[e.Digest], same) && v.Verifier.Match(e) {
+				seen[e.Digest] = append(seen[e.Digest], e.Annotations)
 				evidence = append(evidence, e)
 			}
 		}
@@ -180,33 +161,43 @@ func (x *examination) find(ctx context.Context, v NamedVerifier, repo Repository
 }
 
 // judgeAbsence decides for a verifier that has no evidence.
-func (x *examination) judgeAbsence(s *standing, v NamedVerifier) {
+func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 	if judge, ok := v.Verifier.(AbsenceJudge); ok {
 		if result, ok := judge.Absent(x.subject); ok {
-			x.settle(s, v, ocispec.Descriptor{}, result)
+			x.settle(s, v, ocispec.Descriptor{}, result, nil)
 			return
 		}
 	}
+	problem := &Error{Code: NoSignature, Message: NoSignature.Info().Message + ", only " + kinds(x.found.referrers)}
 	switch {
 	case s.limit != nil:
-		s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, s.limit))
+		problem = s.limit
+	case len(s.others) > 0:
+		problem = &Error{Code: PredicateMismatch, Message: PredicateMismatch.Info().Message + ", only " + enumerate(s.others)}
 	case len(x.found.referrers) == 0:
-		s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, &Error{Code: NoReferrers}))
-	default:
-		s.reports = append(s.reports, x.failure(v, ocispec.Descriptor{}, &Error{Code: NoSignature,
-			Message: NoSignature.Info().Message + ", only " + kinds(x.found.referrers)}))
+		problem = &Error{Code: NoReferrers}
 	}
+	s.outcomes = append(s.outcomes, outcome{report: x.failure(v, ocispec.Descriptor{}, problem)})
 }
 
 // kinds names what is attached instead of what was looked for.
 func kinds(referrers []ocispec.Descriptor) string {
-	const most = 3
 	var names []string
 	for _, r := range referrers {
 		name := "an artifact without a type"
 		if r.ArtifactType != "" {
 			name = Quote(r.ArtifactType)
 		}
+		names = append(names, name)
+	}
+	return enumerate(names)
+}
+
+// enumerate names the first few of a list, each once.
+func enumerate(list []string) string {
+	const most = 3
+	var names []string
+	for _, name := range list {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -220,27 +211,31 @@ func kinds(referrers []ocispec.Descriptor) string {
 func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository) {
 	v := x.policy.verifiers[p.verifier]
 	var result Result
+	var proof *proof
 	var err error
 	examined := !x.decided()
 	if examined {
 		Progress(ctx, "verifying evidence with "+v.Name)
-		result, err = x.callVerifier(ctx, v, p.evidence, repo)
+		result, proof, err = x.callVerifier(ctx, v, p.evidence, repo)
 	}
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := &x.standings[p.verifier]
 	// What was ended because others had decided was not examined, either.
-	ended := err != nil && ctx.Err() != nil && x.policy.Require.decide(x.tally()) != unknown
+	ended := err != nil && ctx.Err() != nil && x.settledVerdict() != unknown
 	s.left--
 	switch {
 	case !examined, ended:
-		s.reports = append(s.reports, x.verifierReport(v, p.evidence, NotExamined, false))
+		s.outcomes = append(s.outcomes, outcome{report: x.verifierReport(v, p.evidence, NotExamined, false)})
 	case err == nil:
-		x.settle(s, v, p.evidence, result)
+		x.settle(s, v, p.evidence, result, proof)
 	case errors.Is(err, ErrOtherKind):
-		s.others++
-		if s.others == s.pieces && s.problem == nil {
+		s.pieces--
+		if kind, told := strings.CutPrefix(err.Error(), ErrOtherKind.Error()+": "); told {
+			s.others = append(s.others, Truncate(kind))
+		}
+		if s.pieces == 0 && s.problem == nil {
 			x.judgeAbsence(s, v)
 		}
 	default:
@@ -249,56 +244,67 @@ func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository
 }
 
 // fail takes an error into a standing: a definitive one is a refusal, any other leaves it open.
-func (x *examination) fail(s *standing, v NamedVerifier, evidence ocispec.Descriptor, err error) {
+func (x *examination) fail(s *standing, v boundVerifier, evidence ocispec.Descriptor, err error) {
 	problem := AsError(err)
-	if s.problem == nil && !problem.Code.Definitive() {
+	definitive := problem.Code.Definitive()
+	if s.problem == nil && !definitive {
 		s.problem = problem
 	}
-	s.reports = append(s.reports, x.failure(v, evidence, problem))
+	s.outcomes = append(s.outcomes, outcome{report: x.failure(v, evidence, problem), proven: definitive})
 }
 
-// callVerifier leaves time for the next piece if this one is stuck.
-func (x *examination) callVerifier(ctx context.Context, v NamedVerifier, evidence ocispec.Descriptor, repo Repository) (result Result, err error) {
+// callVerifier leaves time for the next piece if this one is stuck. A verifier whose evidence must be proven is asked once
+// it is: what nobody vouches for is not even read.
+func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidence ocispec.Descriptor, repo Repository) (result Result, p *proof, err error) {
 	ctx, cancel := halfOfWhatIsLeft(ctx)
 	defer cancel()
 	defer x.engine.contain(x.report.TraceID, &err)
-	return v.Verifier.Verify(ctx, x.found.subject, evidence, repo)
+	if v.provers != nil {
+		if p, err = x.prove(ctx, v, evidence, repo); err != nil || !p.proven {
+			return p.refusal(), p, err
+		}
+		ctx = x.withProver(ctx, v, repo)
+	}
+	result, err = v.Verifier.Verify(ctx, x.found.subject, evidence, repo)
+	return result, p, err
 }
 
-// settle takes a result into a standing.
-func (x *examination) settle(s *standing, v NamedVerifier, evidence ocispec.Descriptor, result Result) {
+// settle takes a result into a standing; p is the proof of the evidence, where the verifier needs one.
+func (x *examination) settle(s *standing, v boundVerifier, evidence ocispec.Descriptor, result Result, p *proof) {
 	now := x.engine.now()
+	if p != nil && p.proven {
+		result.Unproven = false
+		result.NotAfter, result.FreshUntil = earlier(result.NotAfter, p.end), earlier(result.FreshUntil, p.fresh)
+	}
 	if result.Passed && !result.NotAfter.IsZero() && !result.NotAfter.After(now) {
 		// A verifier that says so contradicts itself; the safe reading is that it is over.
 		result.Passed, result.Code, result.Message, result.Remedy = false, SignatureExpired, "", ""
 	}
-	if !result.Passed {
+	o := outcome{proven: result.Passed || !result.Unproven, made: result.Made, end: result.NotAfter, fresh: result.FreshUntil}
+	if result.Passed {
+		code := Verified
+		if result.Code == Audited {
+			code = Audited
+		}
+		o.report = x.verifierReport(v, evidence, code, true)
+		if result.Message != "" {
+			o.report.Message = result.Message
+		}
+	} else {
 		code := result.Code
 		if !code.Definitive() {
 			code = SignatureInvalid
 		}
-		r := x.failure(v, evidence, &Error{Code: code, Message: result.Message, Remedy: result.Remedy})
-		r.Extensions = result.Extensions
-		s.reports = append(s.reports, r)
-		return
+		o.report = x.failure(v, evidence, &Error{Code: code, Message: result.Message, Remedy: result.Remedy})
 	}
-	if !s.passed || laterFirst(result.NotAfter, s.end) < 0 {
-		s.end, s.fresh = result.NotAfter, result.FreshUntil
+	o.report.Extensions = result.Extensions
+	if p != nil {
+		o.report.NestedReports = p.reports
 	}
-	s.passed = true
-	code := Verified
-	if result.Code == Audited {
-		code = Audited
-	}
-	r := x.verifierReport(v, evidence, code, true)
-	r.Extensions = result.Extensions
-	if result.Message != "" {
-		r.Message = result.Message
-	}
-	s.reports = append(s.reports, r)
+	s.outcomes = append(s.outcomes, o)
 }
 
-func (x *examination) verifierReport(v NamedVerifier, evidence ocispec.Descriptor, code Code, success bool) VerifierReport {
+func (x *examination) verifierReport(v boundVerifier, evidence ocispec.Descriptor, code Code, success bool) VerifierReport {
 	r := VerifierReport{
 		Subject: x.subject.String(), IsSuccess: success, Name: v.Name, Type: v.Type,
 		ArtifactType: Truncate(evidence.ArtifactType), Reference: digest.Digest(Truncate(evidence.Digest.String())),
@@ -307,7 +313,7 @@ func (x *examination) verifierReport(v NamedVerifier, evidence ocispec.Descripto
 	return r
 }
 
-func (x *examination) failure(v NamedVerifier, evidence ocispec.Descriptor, problem *Error) VerifierReport {
+func (x *examination) failure(v boundVerifier, evidence ocispec.Descriptor, problem *Error) VerifierReport {
 	r := x.verifierReport(v, evidence, problem.Code, false)
 	r.Message, r.Remedy = problem.UserMessage(), problem.UserRemedy()
 	return r
@@ -315,90 +321,139 @@ func (x *examination) failure(v NamedVerifier, evidence ocispec.Descriptor, prob
 
 // decide writes the decision into the report. A refusal, and what could not be told, are returned as the *Error that
 // says why.
-func (x *examination) decide() error {
+func (x *examination) decide(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i := range x.standings {
-		reports := x.standings[i].reports
+		var reports []VerifierReport
+		for _, o := range x.standings[i].outcomes {
+			reports = append(reports, o.report)
+		}
 		slices.SortStableFunc(reports, func(a, b VerifierReport) int { return strings.Compare(string(a.Reference), string(b.Reference)) })
 		x.report.VerifierReports = append(x.report.VerifierReports, reports...)
 	}
-	switch x.policy.Require.decide(x.tally()) {
+	verdicts := x.verdicts()
+	outcome := x.policy.condition.decide(verdicts)
+	for _, i := range x.policy.condition.deciders(verdicts, outcome) {
+		if outcome != unknown {
+			x.report.DecidedBy = append(x.report.DecidedBy, x.policy.verifiers[i].Name)
+		}
+	}
+	switch outcome {
 	case passed:
-		x.pass()
+		if err := x.obeysRule(ctx); err != nil {
+			return err
+		}
+		x.pass(verdicts)
 		return nil
 	case refused:
-		return x.reason()
+		return x.reason(verdicts)
 	default:
-		for i := range x.standings {
-			if s := &x.standings[i]; s.verdict() == unknown && s.problem != nil {
-				return s.problem
-			}
-		}
-		return &Error{Code: Internal, Err: errors.New("undecided without a reason")}
+		return x.problem(verdicts)
 	}
 }
 
-func (x *examination) pass() {
-	var ends []time.Time
-	codes := map[Code]int{}
+// problem is why the policy could not be decided.
+func (x *examination) problem(verdicts []verdict) *Error {
+	for i := range x.standings {
+		if s := &x.standings[i]; verdicts[i] == unknown && s.problem != nil {
+			return s.problem
+		}
+	}
+	return &Error{Code: Internal, Err: errors.New("undecided without a reason")}
+}
+
+// obeysRule asks the policy's rule about the evidence that passed. What could not be read might have changed its answer,
+// whichever that is.
+func (x *examination) obeysRule(ctx context.Context) error {
+	if x.policy.rule == nil {
+		return nil
+	}
+	for i := range x.standings {
+		if problem := x.standings[i].problem; problem != nil {
+			return problem
+		}
+	}
+	claims := Claims{Subject: x.subject, MediaType: x.found.subject.MediaType}
+	for i, v := range x.policy.verifiers {
+		for _, o := range x.standings[i].outcomes {
+			if o.passed() {
+				claims.Evidence = append(claims.Evidence, Claim{Verifier: v.Name, Type: v.Type, ArtifactType: o.report.ArtifactType,
+					Reference: o.report.Reference.String(), Code: o.report.Code, Facts: o.report.Extensions})
+			}
+		}
+	}
+	holds, err := x.policy.rule.Holds(ctx, claims)
+	switch {
+	case holds && err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return &Error{Code: RuleNotMet, Message: "the policy's rule could not be evaluated: " + Truncate(err.Error()), Err: err}
+	default:
+		return &Error{Code: RuleNotMet, Message: RuleNotMet.Info().Message + ": " + Quote(x.policy.Rule)}
+	}
+}
+
+func (x *examination) pass(verdicts []verdict) {
+	ends, without := make([]time.Time, len(x.standings)), slices.Clone(verdicts)
+	code, fresh := Skipped, time.Time{}
 	for i := range x.standings {
 		s := &x.standings[i]
-		if !s.passed {
+		if verdicts[i] != passed {
 			continue
 		}
-		ends = append(ends, s.end)
-		x.report.FreshUntil = earlier(x.report.FreshUntil, s.fresh)
-		codes[s.code()]++
+		var until time.Time
+		ends[i], until = s.validity()
+		fresh = earlier(fresh, until)
+		switch s.code() {
+		case Audited:
+			without[i] = refused
+		case Verified:
+			code = Verified
+		}
 	}
 	// Verified is what does not rest on a verifier that only audits.
-	code := Skipped
-	without := tally{passed: codes[Verified] + codes[Skipped], refused: len(x.standings) - codes[Verified] - codes[Skipped]}
-	switch {
-	case codes[Audited] > 0 && x.policy.Require.decide(without) != passed:
+	if x.policy.condition.decide(without) != passed {
 		code = Audited
-	case codes[Verified] > 0:
-		code = Verified
 	}
-	end := earlier(x.policy.Require.validity(ends), x.engine.now().Add(defaultValidity))
-	x.report.IsSuccess, x.report.Succeeded, x.report.Code = true, true, code
-	x.report.NotAfter = end.Unix()
-	x.report.Message = code.Info().Message
+	end, _ := x.policy.condition.validity(verdicts, ends)
+	x.report.FreshUntil = fresh
+	x.report.Pass(code, earlier(end, x.engine.now().Add(defaultValidity)))
 }
 
 // nearness orders reasons by how near the evidence came to proving the image, the nearest first: somebody's foreign
 // signature must not hide that one's own has expired.
 var nearness = []Code{
-	CertificateRevoked, CertificateExpired, SignatureExpired, TimestampInvalid, RevocationInfoAbsent, IdentityMismatch,
-	PluginRequired, CertificateInvalid, SignatureInvalid, UntrustedSigner, SubjectMismatch, EvidenceInvalid,
+	VulnerabilityFound, LicenseDisallowed, PackageDisallowed, EvidenceTooOld, ProvenanceMismatch,
+	CertificateRevoked, CertificateExpired, SignatureExpired, TimestampInvalid, TransparencyInvalid, RevocationInfoAbsent, IdentityMismatch,
+	PluginRequired, CertificateInvalid, SignatureInvalid, UntrustedSigner, EvidenceUnproven, SubjectMismatch, EvidenceInvalid,
 }
 
-// reason is why the policy refuses: of the refused verifiers' reports, the one that came nearest.
-func (x *examination) reason() *Error {
+// reason is why the policy refuses: of the refused verifiers' decisive outcomes, the one that came nearest.
+func (x *examination) reason(verdicts []verdict) *Error {
 	best, bestRank, failed := VerifierReport{Code: Internal}, len(nearness)+2, 0
 	var limit *Error
-	for i := range x.standings {
+	for _, i := range x.policy.condition.deciders(verdicts, refused) {
 		s := &x.standings[i]
-		if s.verdict() != refused {
-			continue
-		}
 		// Evidence that was left unexamined because the decision did not need it did not decide: nor did its number.
-		if limit == nil && !slices.ContainsFunc(s.reports, func(r VerifierReport) bool { return r.Code == NotExamined }) {
+		if limit == nil && !slices.ContainsFunc(s.outcomes, func(o outcome) bool { return !o.examined() }) {
 			limit = s.limit
 		}
-		for _, r := range s.reports {
-			if r.IsSuccess || r.Code == NotExamined {
+		for _, o := range s.decisive() {
+			if o.passed() {
 				continue
 			}
-			if r.Reference != "" {
+			if o.report.Reference != "" {
 				failed++
 			}
-			rank := slices.Index(nearness, r.Code)
+			rank := slices.Index(nearness, o.report.Code)
 			if rank < 0 {
 				rank = len(nearness)
 			}
 			if rank < bestRank {
-				best, bestRank = r, rank
+				best, bestRank = o.report, rank
 			}
 		}
 	}

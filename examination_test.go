@@ -105,7 +105,7 @@ func TestThreeOutcomes(t *testing.T) {
 		verifiers, setEvidence := scripted(count)
 		for require := 0; require <= count; require++ {
 			w := newWorld(nil, verifiers...)
-			w.require = ratify.Require(require)
+			w.require = ratify.Require{AtLeast: require}
 			e := w.engine(t)
 			need := require
 			if require == 0 {
@@ -773,7 +773,7 @@ func TestAudited(t *testing.T) {
 	}{
 		{"alone", []ratify.Verifier{audited}, ratify.RequireAll, ratify.Audited},
 		{"all, one good", []ratify.Verifier{audited, good}, ratify.RequireAll, ratify.Audited},
-		{"two of two, one skipped", []ratify.Verifier{audited, skipped}, 2, ratify.Audited},
+		{"two of two, one skipped", []ratify.Verifier{audited, skipped}, ratify.Require{AtLeast: 2}, ratify.Audited},
 		{"all good", []ratify.Verifier{good, good}, ratify.RequireAll, ratify.Verified},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -788,12 +788,12 @@ func TestAudited(t *testing.T) {
 }
 
 func TestNoReferrersSaysSoWhateverTheNumberOfVerifiers(t *testing.T) {
-	for _, require := range []ratify.Require{ratify.RequireAll, ratify.RequireAny, 2, 3} {
+	for _, require := range []ratify.Require{ratify.RequireAll, ratify.RequireAny, {AtLeast: 2}, {AtLeast: 3}} {
 		w := newWorld(nil, &fakeVerifier{kind: "a"}, &fakeVerifier{kind: "b"}, &fakeVerifier{kind: "c"})
 		w.require = require
 		r, _ := w.verify(t)
 		if want := "verification failed: no referrers found for this artifact"; r.Code != ratify.NoReferrers || r.Message != want {
-			t.Errorf("require %d: %s %q, want %q", require, r.Code, r.Message, want)
+			t.Errorf("require %v: %s %q, want %q", require, r.Code, r.Message, want)
 		}
 	}
 }
@@ -815,7 +815,7 @@ func TestSkip(t *testing.T) {
 		{"all, one skipped and one good", []ratify.Verifier{skipper, signed}, ratify.RequireAll, ratify.Verified, true},
 		{"all, one skipped and one bad", []ratify.Verifier{skipper, &fakeVerifier{kind: "b", verify: look(refuse, nil)}}, ratify.RequireAll, ratify.UntrustedSigner, true},
 		{"all, one skipped and one without evidence", []ratify.Verifier{skipper, &fakeVerifier{kind: "c"}}, ratify.RequireAll, ratify.NoSignature, true},
-		{"two of three, two skipped", []ratify.Verifier{skipper, signed, skipper}, 2, ratify.Skipped, false},
+		{"two of three, two skipped", []ratify.Verifier{skipper, signed, skipper}, ratify.Require{AtLeast: 2}, ratify.Skipped, false},
 		{"a skipper that does not skip", []ratify.Verifier{never}, ratify.RequireAll, ratify.UntrustedSigner, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -905,7 +905,7 @@ func TestNotAfter(t *testing.T) {
 		{"an end", ratify.RequireAll, []int{3}, 3 * time.Hour},
 		{"an end beyond a day", ratify.RequireAll, []int{300}, day},
 		{"all: the earliest", ratify.RequireAll, []int{5, 3, 0}, 3 * time.Hour},
-		{"three of three: the earliest", 3, []int{5, 3, 7}, 3 * time.Hour},
+		{"three of three: the earliest", ratify.Require{AtLeast: 3}, []int{5, 3, 7}, 3 * time.Hour},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var evidence []ocispec.Descriptor
@@ -940,7 +940,7 @@ func TestNotAfterIsThatOfWhatWasProven(t *testing.T) {
 		}
 		evidence := []ocispec.Descriptor{piece("a", 0), piece("b", 0), piece("c", 0)}
 		w := newWorld(evidence, verifier("a", 2), verifier("b", 4), verifier("c", 6))
-		w.require = 2
+		w.require = ratify.Require{AtLeast: 2}
 		r, _ := w.verify(t)
 		var ends []int
 		for i, v := range r.VerifierReports {

@@ -1,134 +1,88 @@
 package ratify
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // A Policy says which verifiers must pass for which repositories.
 type Policy struct {
 	// Name is how reports call it.
 	Name string `json:"name"`
+	// Namespaces are the tenants that it is for: a namespace, prefix* or *. Without any it is the cluster's: for requests
+	// without a namespace, and for tenants without a policy of their own (see Tenancy).
+	Namespaces []string `json:"namespaces,omitempty"`
 	// Scopes are the repositories that it is for: host/repo, host/path/*, host/*, *.domain/* or *. Of all policies the
 	// one with the most specific scope applies; two of one scope are an error.
 	Scopes []string `json:"scopes"`
-	// Verifiers are the names of those that are asked.
+	// Verifiers are the names of those that are asked. Where Require is a tree it names them, and Verifiers is empty.
 	Verifiers []string `json:"verifiers"`
-	// Require says how many of them must pass: all (the default), any, or a number.
+	// Require says how many of them must pass: all (the default), any, or a number; or it is a tree of verifiers, such as
+	// {all: [notation, {any: [cosign, gpg]}]}.
 	Require Require `json:"require"`
+	// Rule is an expression over the claims of the evidence that passed, in the language of Setup.CompileRule. It must be
+	// true beside Require. Where there is one, all evidence is examined, and all of it must be readable.
+	Rule string `json:"rule,omitempty"`
+	// Mode is enforce (the default) or audit: then what would be refused, or could not be told, is admitted with the code
+	// WOULD_BE_REFUSED.
+	Mode Mode `json:"mode,omitempty"`
+	// Platforms says which manifests must have the evidence where the image is an index of several: index (the default),
+	// all or any.
+	Platforms Platforms `json:"platforms,omitempty"`
 }
 
-// Require is how many verifiers of a policy must pass: 0 is all of them.
-type Require int
+// Mode says what a policy does with what it refuses.
+type Mode string
 
-// RequireAll and RequireAny are written all and any.
+// The modes; empty is ModeEnforce.
 const (
-	RequireAll Require = 0
-	RequireAny Require = 1
+	ModeEnforce Mode = "enforce"
+	ModeAudit   Mode = "audit"
 )
 
-// UnmarshalJSON takes all, any, or a positive number; null is absence.
-func (r *Require) UnmarshalJSON(data []byte) error {
-	switch string(data) {
-	case "null":
-		return nil
-	case `"all"`:
-		*r = RequireAll
-		return nil
-	case `"any"`:
-		*r = RequireAny
-		return nil
-	}
-	var n int
-	if err := json.Unmarshal(data, &n); err != nil || n < 1 {
-		return fmt.Errorf("expected all, any or a positive number, got %s", Truncate(string(data)))
-	}
-	*r = Require(n)
-	return nil
-}
+// Platforms says where the evidence of an image for several platforms is.
+type Platforms string
 
-// MarshalJSON writes it as it is read.
-func (r Require) MarshalJSON() ([]byte, error) {
-	if r == RequireAll {
-		return []byte(`"all"`), nil
-	}
-	return json.Marshal(int(r))
-}
-
-// verdict is what is known of one verifier, or of a whole policy: a truth value with a third state. The zero value
-// proves nothing.
-type verdict int
-
+// The choices; empty is PlatformsIndex.
 const (
-	unknown verdict = iota
-	refused
-	passed
+	// PlatformsIndex asks for evidence on the index itself, whatever is in it.
+	PlatformsIndex Platforms = "index"
+	// PlatformsAll asks for evidence on the manifest of every platform that the index lists.
+	PlatformsAll Platforms = "all"
+	// PlatformsAny takes either.
+	PlatformsAny Platforms = "any"
 )
 
-// tally counts the verdicts of a policy's verifiers.
-type tally struct{ passed, refused, unknown int }
-
-func (t *tally) add(v verdict) {
-	switch v {
-	case passed:
-		t.passed++
-	case refused:
-		t.refused++
-	default:
-		t.unknown++
+// Asks lists the verifiers that the policy asks, by name.
+func (p Policy) Asks() []string {
+	if names := p.Require.Names(); len(names) > 0 {
+		return names
 	}
+	return p.Verifiers
 }
 
-// decide says whether the policy holds. What could not be read matters only where it could change the decision.
-func (r Require) decide(t tally) verdict {
-	need := int(r)
-	if r == RequireAll {
-		need = t.passed + t.refused + t.unknown
-	}
-	switch {
-	case need > 0 && t.passed >= need:
-		return passed
-	case t.passed+t.unknown < need || need <= 0:
-		return refused
-	default:
-		return unknown
-	}
+// boundPolicy is a policy with its verifiers found.
+type boundPolicy struct {
+	Policy
+	verifiers []boundVerifier
+	condition condition // over the verifiers
+	rule      Rule      // nil: none
 }
 
-// validity is until when a decision holds that rests on verifiers which hold until the given instants, of which the
-// requirement needs some: with all, the earliest; with any, the latest; with N, the N-th latest. Zero has no end.
-func (r Require) validity(ends []time.Time) time.Time {
-	if len(ends) == 0 {
-		return time.Time{}
-	}
-	slices.SortFunc(ends, laterFirst)
-	need := int(r)
-	if r == RequireAll || need > len(ends) {
-		need = len(ends)
-	}
-	return ends[need-1]
+// boundVerifier is a verifier with those that must prove its evidence.
+type boundVerifier struct {
+	NamedVerifier
+	pieces  Pieces
+	provers *boundPolicy // nil: its evidence proves itself
 }
 
-// laterFirst orders instants from the latest to the earliest; zero, which has no end, is the latest.
-func laterFirst(a, b time.Time) int {
-	switch {
-	case a.IsZero() && b.IsZero():
-		return 0
-	case a.IsZero():
-		return -1
-	case b.IsZero():
-		return 1
-	default:
-		return b.Compare(a)
+// check tells what of a policy is wrong in itself.
+func (p Policy) check(place string) (errs []error) {
+	if p.Mode != "" && p.Mode != ModeEnforce && p.Mode != ModeAudit {
+		errs = append(errs, fmt.Errorf("%s: mode: expected %s or %s, got %s", place, ModeEnforce, ModeAudit, Quote(string(p.Mode))))
 	}
-}
-
-// earlier returns the earlier of two ends; zero has no end.
-func earlier(a, b time.Time) time.Time {
-	if laterFirst(a, b) <= 0 {
-		return b
+	if p.Platforms != "" && !slices.Contains([]Platforms{PlatformsIndex, PlatformsAll, PlatformsAny}, p.Platforms) {
+		errs = append(errs, fmt.Errorf("%s: platforms: expected %s, %s or %s, got %s", place, PlatformsIndex, PlatformsAll, PlatformsAny, Quote(string(p.Platforms))))
 	}
-	return a
+	return errs
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -22,21 +23,21 @@ func TestRequireJSON(t *testing.T) {
 		{`"all"`, RequireAll, `"all"`},
 		{`"any"`, RequireAny, "1"},
 		{`1`, RequireAny, "1"},
-		{`3`, 3, "3"},
+		{`3`, Require{AtLeast: 3}, "3"},
 		{`null`, RequireAll, `"all"`},
 	} {
 		r := RequireAll
-		if err := json.Unmarshal([]byte(tc.in), &r); err != nil || r != tc.want {
-			t.Errorf("%s: %d, want %d (%v)", tc.in, r, tc.want, err)
+		if err := json.Unmarshal([]byte(tc.in), &r); err != nil || !reflect.DeepEqual(r, tc.want) {
+			t.Errorf("%s: %v, want %v (%v)", tc.in, r, tc.want, err)
 		}
 		if out, err := json.Marshal(r); err != nil || string(out) != tc.out {
-			t.Errorf("%d is written %s, want %s (%v)", r, out, tc.out, err)
+			t.Errorf("%v is written %s, want %s (%v)", r, out, tc.out, err)
 		}
 	}
 	for _, in := range []string{`0`, `-1`, `1.5`, `1e99`, `99999999999999999999`, `"All"`, `"ALL"`, `"none"`, `""`, `"1"`, `true`, `[]`, `["all"]`, `{}`} {
-		r := Require(7)
-		if err := json.Unmarshal([]byte(in), &r); err == nil || !strings.Contains(err.Error(), "expected all, any or a positive number") {
-			t.Errorf("%s is taken for %d (%v)", in, r, err)
+		r := Require{AtLeast: 7}
+		if err := json.Unmarshal([]byte(in), &r); err == nil || !strings.Contains(err.Error(), "expected all, any, a positive number") {
+			t.Errorf("%s is taken for %v (%v)", in, r, err)
 		}
 	}
 	long := `"` + strings.Repeat("x", 5000) + `"`
@@ -63,7 +64,8 @@ func TestDecide(t *testing.T) {
 					if p+u < need || total == 0 {
 						want = refused // of nothing, nothing is proven
 					}
-					got := Require(require).decide(tally{p, r, u})
+					verdicts := slices.Concat(slices.Repeat([]verdict{passed}, p), slices.Repeat([]verdict{refused}, r), slices.Repeat([]verdict{unknown}, u))
+					got := conditionOver(total, require).decide(verdicts)
 					if got != want {
 						t.Errorf("require %d of %d passed, %d refused, %d unknown: %d, want %d", require, p, r, u, got, want)
 					}
@@ -71,8 +73,8 @@ func TestDecide(t *testing.T) {
 			}
 		}
 	}
-	for _, require := range []Require{-1, -100} {
-		if got := require.decide(tally{passed: 5}); got == passed {
+	for _, require := range []int{-1, -100} {
+		if got := conditionOver(5, require).decide(slices.Repeat([]verdict{passed}, 5)); got == passed {
 			t.Errorf("require %d passes", require)
 		}
 	}
@@ -80,11 +82,10 @@ func TestDecide(t *testing.T) {
 
 func TestZeroVerdictProvesNothing(t *testing.T) {
 	var v verdict
-	var tl tally
-	tl.add(v)
-	tl.add(99)
-	if tl.passed != 0 || tl.unknown != 2 {
-		t.Errorf("%+v", tl)
+	for _, odd := range []verdict{v, 99} {
+		if got := conditionOver(1, 0).decide([]verdict{odd}); got == passed {
+			t.Errorf("%d passes", odd)
+		}
 	}
 	if (&standing{left: 1}).verdict() != unknown || (&standing{problem: &Error{}}).verdict() != unknown || (&standing{}).verdict() != refused {
 		t.Error("a standing without a pass is taken for more than it is")
@@ -104,23 +105,23 @@ func TestValidity(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name    string
-		require Require
+		require int
 		ends    []time.Time
 		want    time.Time
 	}{
-		{"nothing", RequireAll, nil, time.Time{}},
+		{"nothing", 0, nil, time.Time{}},
 		{"nothing of two", 2, nil, time.Time{}},
-		{"all", RequireAll, at(5, 2, 9), at(2)[0]},
-		{"any", RequireAny, at(5, 2, 9), at(9)[0]},
+		{"all", 0, at(5, 2, 9), at(2)[0]},
+		{"any", 1, at(5, 2, 9), at(9)[0]},
 		{"two of three", 2, at(5, 2, 9), at(5)[0]},
 		{"three of three", 3, at(5, 2, 9), at(2)[0]},
-		{"more than there are", 4, at(5, 2, 9), at(2)[0]},
-		{"all, one without an end", RequireAll, at(5, 0, 9), at(5)[0]},
-		{"any, one without an end", RequireAny, at(5, 0, 9), time.Time{}},
+		{"more than there are", 4, at(5, 2, 9), time.Time{}},
+		{"all, one without an end", 0, at(5, 0, 9), at(5)[0]},
+		{"any, one without an end", 1, at(5, 0, 9), time.Time{}},
 		{"two, one without an end", 2, at(5, 0, 9), at(9)[0]},
-		{"all without an end", RequireAll, at(0, 0), time.Time{}},
+		{"all without an end", 0, at(0, 0), time.Time{}},
 	} {
-		if got := tc.require.validity(slices.Clone(tc.ends)); !got.Equal(tc.want) {
+		if got, _ := conditionOver(len(tc.ends), tc.require).validity(slices.Repeat([]verdict{passed}, len(tc.ends)), tc.ends); !got.Equal(tc.want) {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
 		}
 	}
@@ -136,9 +137,9 @@ func TestValidityIsTheLastInstantThatDecides(t *testing.T) {
 				ends[i] = time.Unix(int64(n), 0)
 			}
 		}
-		require := Require(random.IntN(len(ends) + 1))
-		need := int(require)
-		if require == RequireAll {
+		require := random.IntN(len(ends) + 1)
+		need := require
+		if require == 0 {
 			need = len(ends)
 		}
 		holding := func(at time.Time) (n int) {
@@ -149,7 +150,7 @@ func TestValidityIsTheLastInstantThatDecides(t *testing.T) {
 			}
 			return n
 		}
-		got := require.validity(slices.Clone(ends))
+		got, _ := conditionOver(len(ends), require).validity(slices.Repeat([]verdict{passed}, len(ends)), ends)
 		if got.IsZero() {
 			if holding(time.Unix(1e9, 0)) < need {
 				t.Fatalf("require %d of %v has no end", require, ends)
@@ -222,8 +223,8 @@ func TestNewEngine(t *testing.T) {
 		{"requirements", Setup{
 			Stores: stores, Verifiers: verifiers,
 			Policies: []Policy{
-				{Name: "p", Scopes: []string{"*"}, Verifiers: []string{"v"}, Require: 2},
-				{Name: "q", Scopes: []string{"a.example/*"}, Verifiers: []string{"v"}, Require: -1},
+				{Name: "p", Scopes: []string{"*"}, Verifiers: []string{"v"}, Require: Require{AtLeast: 2}},
+				{Name: "q", Scopes: []string{"a.example/*"}, Verifiers: []string{"v"}, Require: Require{AtLeast: -1}},
 			},
 		}, []string{`policies[0] "p": require: 2 of 1 verifiers cannot be met`, `policies[1] "q": require: -1 of 1 verifiers cannot be met`}},
 	} {

@@ -2,16 +2,68 @@ package ratify
 
 import (
 	"context"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// A proof is what the verifiers of signedBy say of a document, taken as a subject of its own.
+type proof struct {
+	proven     bool
+	end, fresh time.Time
+	reports    []VerifierReport
+	why        *Error // where not proven
+}
+
+// refusal is the result for a document that is not proven. A nil proof, which comes with an error, has none.
+func (p *proof) refusal() Result {
+	if p == nil || p.why == nil {
+		return Result{}
+	}
+	return Result{Unproven: true, Code: EvidenceUnproven, Message: EvidenceUnproven.Info().Message + ": " + p.why.UserMessage()}
+}
+
+// prove verifies a document as a subject. Nothing deeper is followed: whoever is in signedBy has no signedBy himself, and so
+// a document cannot, by any way around, vouch for itself. An error means that it could not be told.
+func (x *examination) prove(ctx context.Context, v boundVerifier, evidence ocispec.Descriptor, repo Repository) (*proof, error) {
+	Progress(ctx, "proving a document for "+v.Name)
+	if !IsManifest(evidence.MediaType) || checkDescribed(evidence) != nil {
+		return &proof{why: &Error{Code: NoSignature, Message: "it is no artifact that can be signed on its own"}}, nil
+	}
+	document := ocispec.Descriptor{MediaType: evidence.MediaType, Digest: evidence.Digest, Size: evidence.Size}
+	referrers, limit, err := list(ctx, repo, document)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{TraceID: x.report.TraceID}
+	nested := newExamination(x.engine, v.provers, x.subject.At(evidence.Digest), report)
+	nested.examine(ctx, findings{subject: document, referrers: referrers, limit: limit}, repo)
+	err = nested.decide(ctx)
+	p := &proof{proven: err == nil, fresh: report.FreshUntil, reports: report.VerifierReports}
+	if err == nil {
+		p.end = time.Unix(report.NotAfter, 0)
+		return p, nil
+	}
+	if p.why = AsError(err); !p.why.Code.Definitive() {
+		return p, p.why
+	}
+	return p, nil
+}
 
 type proofKey struct{}
 
 type proveFunc func(ctx context.Context, evidence ocispec.Descriptor) (bool, error)
 
+func (x *examination) withProver(ctx context.Context, v boundVerifier, repo Repository) context.Context {
+	return context.WithValue(ctx, proofKey{}, proveFunc(func(ctx context.Context, evidence ocispec.Descriptor) (bool, error) {
+		p, err := x.prove(ctx, v, evidence, repo)
+		return err == nil && p.proven, err
+	}))
+}
+
 // Prove tells a verifier with signedBy whether another document of the subject, beside the one that it examines, is
-// proven: whether one of the verifiers that signedBy names vouches for it. Without signedBy nothing is proven.
+// proven: whether one of the verifiers that signedBy names vouches for it. Without signedBy nothing is proven. An error
+// means that it could not be told.
 func Prove(ctx context.Context, evidence ocispec.Descriptor) (bool, error) {
 	if prove, ok := ctx.Value(proofKey{}).(proveFunc); ok {
 		return prove(ctx, evidence)

@@ -3,6 +3,7 @@ package ratify
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,25 +30,25 @@ type NamedVerifier struct {
 
 // A Setup is all that an Engine is made of.
 type Setup struct {
-	Stores    []NamedStore
-	Verifiers []NamedVerifier
-	Policies  []Policy
+	Stores     []NamedStore
+	Verifiers  []NamedVerifier
+	Policies   []Policy
+	Exemptions []Exemption
+	Mirrors    []Mirror
+	// Tenancy is nil where there are no tenants.
+	Tenancy *Tenancy
+	// CompileRule makes a Rule of a policy's expression; nil refuses policies that have one.
+	CompileRule func(expression string) (Rule, error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// OnPanic is told what a verifier or store panicked with, and its stack; nil drops it.
 	OnPanic func(traceID string, value any, stack []byte)
 }
 
-// boundPolicy is a policy with its verifiers found.
-type boundPolicy struct {
-	Policy
-	verifiers []NamedVerifier
-}
-
 // NewEngine checks the setup whole and returns all that is wrong with it at once: names that are missing, doubled or
 // unknown, scopes that are malformed or tie, requirements that cannot be met, verifiers that no policy uses.
 func NewEngine(setup Setup) (*Engine, error) {
-	e := &Engine{now: setup.Now, onPanic: setup.OnPanic}
+	e := &Engine{now: setup.Now, onPanic: setup.OnPanic, tenancy: setup.Tenancy}
 	if e.now == nil {
 		e.now = time.Now
 	}
@@ -61,25 +62,26 @@ func NewEngine(setup Setup) (*Engine, error) {
 		errs = append(errs, checkName(place, s.Name, names)...)
 		errs = append(errs, e.stores.add(place, s.Scopes, s.Store)...)
 	}
-	verifiers := map[string]NamedVerifier{}
-	names = map[string]bool{}
-	for i, v := range setup.Verifiers {
-		errs = append(errs, checkName(placeOf("verifiers", i, v.Name), v.Name, names)...)
-		verifiers[v.Name] = v
-	}
-	used := map[string]bool{}
+	b, problems := newBinder(setup)
+	errs = append(errs, problems...)
 	names = map[string]bool{}
 	for i, p := range setup.Policies {
 		place := placeOf("policies", i, p.Name)
 		errs = append(errs, checkName(place, p.Name, names)...)
-		bound, problems := bindPolicy(place, p, verifiers, used)
+		errs = append(errs, p.check(place)...)
+		bound, problems := b.bind(place, p)
 		errs = append(errs, problems...)
-		errs = append(errs, e.policies.add(place, p.Scopes, bound)...)
+		errs = append(errs, e.policies.add(place, p, bound, setup.Tenancy != nil)...)
 	}
 	for i, v := range setup.Verifiers {
-		if !used[v.Name] {
+		if !b.used[v.Name] {
 			errs = append(errs, fmt.Errorf("%s: no policy uses it", placeOf("verifiers", i, v.Name)))
 		}
+	}
+	e.exemptions, problems = newExemptions(setup.Exemptions)
+	errs = append(errs, problems...)
+	for i, m := range setup.Mirrors {
+		errs = append(errs, e.addMirror(fmt.Sprintf("mirrors[%d]", i), m)...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -87,38 +89,127 @@ func NewEngine(setup Setup) (*Engine, error) {
 	return e, nil
 }
 
-func bindPolicy(place string, p Policy, verifiers map[string]NamedVerifier, used map[string]bool) (*boundPolicy, []error) {
+// A binder finds what policies name.
+type binder struct {
+	verifiers   map[string]boundVerifier
+	used        map[string]bool
+	compileRule func(string) (Rule, error)
+}
+
+// newBinder binds the verifiers to those that prove their evidence.
+func newBinder(setup Setup) (*binder, []error) {
+	b := &binder{verifiers: map[string]boundVerifier{}, used: map[string]bool{}, compileRule: setup.CompileRule}
 	var errs []error
-	bound := &boundPolicy{Policy: p}
-	for _, name := range p.Verifiers {
-		v, ok := verifiers[name]
+	names := map[string]bool{}
+	for i, v := range setup.Verifiers {
+		errs = append(errs, checkName(placeOf("verifiers", i, v.Name), v.Name, names)...)
+		b.verifiers[v.Name] = boundVerifier{NamedVerifier: v, pieces: v.Evidence}
+	}
+	for i, v := range setup.Verifiers {
+		bound, problems := b.bindProvers(placeOf("verifiers", i, v.Name), v)
+		errs = append(errs, problems...)
+		b.verifiers[v.Name] = bound
+	}
+	return b, errs
+}
+
+// bindProvers finds the verifiers of signedBy, and what else a verifier of documents needs to be told.
+func (b *binder) bindProvers(place string, v NamedVerifier) (bound boundVerifier, errs []error) {
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(place+": "+format, args...)) }
+	bound = boundVerifier{NamedVerifier: v, pieces: v.Evidence}
+	document, isDocument := v.Verifier.(DocumentVerifier)
+	switch {
+	case v.Evidence != "" && !slices.Contains([]Pieces{PiecesAny, PiecesAll, PiecesNewest}, v.Evidence):
+		fail("evidence: expected %s, %s or %s, got %s", PiecesAny, PiecesAll, PiecesNewest, Quote(string(v.Evidence)))
+	case v.Verifier == nil: // it could not be made, which has been told
+		return bound, errs
+	case isDocument:
+		pieces, proves := document.Documents()
+		if v.Evidence == "" {
+			bound.pieces = pieces
+		}
+		if !proves && len(v.SignedBy) == 0 {
+			fail("signedBy: nothing says who may vouch for its documents; name verifiers that must prove them, or give it keys or identities of its own")
+		}
+	case len(v.SignedBy) > 0:
+		fail("signedBy: it is for verifiers of documents; this one proves by itself who made its evidence")
+		return bound, errs
+	case v.Evidence == PiecesNewest:
+		fail("evidence: newest is for verifiers of documents; a signature has no date that anybody vouches for")
+	}
+	if len(v.SignedBy) == 0 {
+		return bound, errs
+	}
+	provers := &boundPolicy{Policy: Policy{Name: v.Name}}
+	for _, name := range v.SignedBy {
+		prover, ok := b.verifiers[name]
 		switch {
 		case !ok:
-			errs = append(errs, fmt.Errorf("%s: verifiers: there is no verifier %s (known: %s)", place, Quote(name), knownNames(verifiers)))
-		case slices.ContainsFunc(bound.verifiers, func(v NamedVerifier) bool { return v.Name == name }):
-			errs = append(errs, fmt.Errorf("%s: verifiers: %s is there twice", place, Quote(name)))
+			fail("signedBy: there is no verifier %s (known: %s)", Quote(name), b.known())
+		case len(prover.SignedBy) > 0 || name == v.Name:
+			fail("signedBy: the evidence of %s must be proven itself; name a verifier of signatures", Quote(name))
+		default:
+			provers.verifiers = append(provers.verifiers, prover)
+		}
+		b.used[name] = true
+	}
+	provers.condition = conditionOver(len(provers.verifiers), 1)
+	bound.provers = provers
+	return bound, errs
+}
+
+// bind finds the verifiers of a policy.
+func (b *binder) bind(place string, p Policy) (bound *boundPolicy, errs []error) {
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(place+": "+format, args...)) }
+	bound = &boundPolicy{Policy: p}
+	names, field := p.Verifiers, "verifiers"
+	tree := len(p.Require.Of) > 0 || p.Require.Verifier != ""
+	if tree {
+		if len(names) > 0 {
+			fail("verifiers: they have no effect beside a tree in require, which names them")
+		}
+		names, field = p.Require.Names(), "require"
+	}
+	for _, name := range names {
+		v, ok := b.verifiers[name]
+		switch {
+		case !ok:
+			fail("%s: there is no verifier %s (known: %s)", field, Quote(name), b.known())
+		case slices.ContainsFunc(bound.verifiers, func(v boundVerifier) bool { return v.Name == name }):
+			fail("%s: %s is there twice", field, Quote(name))
 		default:
 			bound.verifiers = append(bound.verifiers, v)
-			used[name] = true
+			b.used[name] = true
 		}
 	}
-	if len(p.Verifiers) == 0 {
-		errs = append(errs, fmt.Errorf("%s: verifiers: there is none, so nothing could ever pass", place))
+	switch {
+	case len(names) == 0:
+		fail("verifiers: there is none, so nothing could ever pass")
+	case tree:
+		bound.condition = p.Require.bind(names)
+	case p.Require.AtLeast > len(names) || p.Require.AtLeast < 0:
+		fail("require: %d of %d verifiers cannot be met", p.Require.AtLeast, len(names))
+	default:
+		bound.condition = conditionOver(len(names), p.Require.AtLeast)
 	}
-	if int(p.Require) > len(p.Verifiers) || p.Require < 0 {
-		errs = append(errs, fmt.Errorf("%s: require: %d of %d verifiers cannot be met", place, p.Require, len(p.Verifiers)))
+	if p.Rule != "" {
+		rule, err := b.compile(p.Rule)
+		if err != nil {
+			fail("rule: %w", err)
+		}
+		bound.rule = rule
 	}
 	return bound, errs
 }
 
-func knownNames(verifiers map[string]NamedVerifier) string {
-	names := make([]string, 0, len(verifiers))
-	for name := range verifiers {
-		names = append(names, name)
+func (b *binder) compile(expression string) (Rule, error) {
+	if b.compileRule == nil {
+		return nil, errors.New("rules are not supported here")
 	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
+	return b.compileRule(expression)
 }
+
+func (b *binder) known() string { return strings.Join(slices.Sorted(maps.Keys(b.verifiers)), ", ") }
 
 func placeOf(list string, i int, name string) string {
 	if name == "" {

@@ -44,7 +44,7 @@ func ParseKey(key string) (Subject, error) {
 		}
 	}
 	if strings.HasPrefix(key, "[") && !strings.HasPrefix(key, "[:") && !strings.Contains(strings.SplitN(key, "]", 2)[0], ":") {
-		return Subject{}, badReference(key, "has a namespace prefix, and tenancy is off")
+		return Subject{}, badReference(key, "has a namespace prefix, which stands for a tenant only where tenancy is on, and never in a mutation")
 	}
 	named, err := reference.ParseDockerRef(key)
 	if err != nil {

@@ -22,11 +22,17 @@ import (
 // A File is one configuration.
 type File struct {
 	// Stores are where subjects and evidence are read; which one serves a subject is chosen by scope.
-	Stores []Module `json:"stores"`
+	Stores []Store `json:"stores"`
 	// Verifiers are what policies can ask for.
-	Verifiers []Module `json:"verifiers"`
+	Verifiers []Verifier `json:"verifiers"`
 	// Policies say which verifiers must pass for which repositories. What no policy names is refused.
 	Policies []ratify.Policy `json:"policies"`
+	// Exemptions admit images without verification, each for a reason and until it ends.
+	Exemptions []ratify.Exemption `json:"exemptions,omitempty"`
+	// Mirrors say under which name images are verified that are pulled from elsewhere than where they were signed.
+	Mirrors []ratify.Mirror `json:"mirrors,omitempty"`
+	// Tenancy gives namespaces policies of their own.
+	Tenancy Tenancy `json:"tenancy"`
 	// Cache bounds what is kept of the verdicts.
 	Cache Cache `json:"cache"`
 	// Mutation says how a tag is pinned.
@@ -42,16 +48,72 @@ type File struct {
 // is larger is a slip of the finger, and memory is set aside for each.
 const maxConcurrency = 10_000
 
-// A Module is a store or a verifier.
+// A Module is what a store and a verifier have in common.
 type Module struct {
 	// Name is how policies and reports call it.
 	Name string `json:"name"`
 	// Type chooses the implementation.
 	Type string `json:"type"`
-	// Scopes are for stores alone: the repositories that the store serves.
-	Scopes []string `json:"scopes"`
 	// Settings belong to the implementation.
 	Settings Settings `json:"settings"`
+}
+
+// A Store is a module that reads subjects and their evidence.
+type Store struct {
+	Module
+	// Scopes are the repositories that the store serves.
+	Scopes []string `json:"scopes"`
+}
+
+// A Verifier is a module that checks one kind of evidence.
+type Verifier struct {
+	Module
+	// SignedBy is for verifiers of documents alone: the names of verifiers of which one must prove the document itself,
+	// as an artifact, before anything in it counts.
+	SignedBy []string `json:"signedBy,omitempty"`
+	// Evidence is which pieces decide where there are several: any, all or newest. The default is the verifier's: any for
+	// signatures and attestations, all for bills of materials, newest for scans.
+	Evidence ratify.Pieces `json:"evidence,omitempty"`
+}
+
+// Tenancy says whether, and how, namespaces have policies of their own. Requests then name the namespace beside the image:
+// the ConstraintTemplate for tenants does.
+type Tenancy struct {
+	// Enabled turns it on.
+	Enabled bool `json:"enabled,omitempty"`
+	// WithoutPolicy is what decides about a namespace's image to which no policy with namespaces applies: cluster (the
+	// policies without namespaces, the default) or refuse.
+	WithoutPolicy WithoutPolicy `json:"withoutPolicy,omitempty"`
+	// Directory holds a file for each tenant that has policies of its own, NAMESPACE.yaml, in the shape of Tenant. Files
+	// that they name, such as keys, must lie in it, too.
+	Directory string `json:"directory,omitempty"`
+	// Delegate says for which repositories the files of Directory may have policies. There they replace the cluster's;
+	// elsewhere they are refused, so that no tenant can allow what the cluster's policies forbid.
+	Delegate []Delegation `json:"delegate,omitempty"`
+}
+
+// WithoutPolicy is what becomes of tenants that have no policy.
+type WithoutPolicy string
+
+// The choices; the default is the cluster's policies.
+const (
+	WithoutPolicyCluster WithoutPolicy = "cluster"
+	WithoutPolicyRefuse  WithoutPolicy = "refuse"
+)
+
+// A Delegation hands repositories to tenants.
+type Delegation struct {
+	// Namespaces are the tenants: a namespace, prefix* or *.
+	Namespaces []string `json:"namespaces"`
+	// Scopes are the repositories, as in policies.
+	Scopes []string `json:"scopes"`
+}
+
+// A Tenant is the file of one tenant: verifiers and policies of its own, whose names are its own, too. A policy may also
+// ask the cluster's verifiers.
+type Tenant struct {
+	Verifiers []Verifier      `json:"verifiers"`
+	Policies  []ratify.Policy `json:"policies"`
 }
 
 // Cache bounds the result cache. An entry also ends with the certificate, signature or revocation answer it rests on.
@@ -131,6 +193,40 @@ func Parse(data []byte) (*File, error) {
 	if strings.TrimSpace(string(data)) == "" {
 		return nil, errors.New("the configuration is empty")
 	}
+	asJSON, err := toJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{}
+	err = decode("", asJSON, f)
+	f.defaults()
+	return f, Join(err, f.validate())
+}
+
+// ParseTenant decodes the file of one tenant, as strictly.
+func ParseTenant(data []byte) (*Tenant, error) {
+	if strings.TrimSpace(string(data)) == "" {
+		return nil, errors.New("the file is empty")
+	}
+	asJSON, err := toJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tenant{}
+	err = decode("", asJSON, t)
+	var errs []error
+	for i, p := range t.Policies {
+		if len(p.Namespaces) > 0 {
+			errs = append(errs, fmt.Errorf("policies[%d] %q: namespaces: the file is for its own namespace alone, which its name says", i, p.Name))
+		}
+	}
+	if len(errs) > 0 {
+		return t, Join(err, &Error{faults: errs})
+	}
+	return t, err
+}
+
+func toJSON(data []byte) ([]byte, error) {
 	asJSON, err := yaml.YAMLToJSONStrict(data)
 	if err == nil {
 		err = checkOneDocument(data)
@@ -138,10 +234,7 @@ func Parse(data []byte) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the configuration is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
-	f := &File{}
-	err = decode("", asJSON, f)
-	f.defaults()
-	return f, Join(err, f.validate())
+	return asJSON, nil
 }
 
 // checkOneDocument refuses what follows behind a line of ---, which would be read by nobody.
@@ -161,6 +254,7 @@ func checkOneDocument(data []byte) error {
 }
 
 func (f *File) defaults() {
+	f.Tenancy.WithoutPolicy = or(f.Tenancy.WithoutPolicy, WithoutPolicyCluster)
 	f.GatekeeperCacheTTL = or(f.GatekeeperCacheTTL, Duration(30*time.Second))
 	f.Concurrency = or(f.Concurrency, 64)
 	f.Cache.TTL = or(f.Cache.TTL, Duration(10*time.Minute))
@@ -185,11 +279,7 @@ func (f *File) validate() error {
 	if len(f.Stores) == 0 {
 		fail("stores: there is none, so no image could be read")
 	}
-	for i, m := range f.Verifiers {
-		if m.Scopes != nil {
-			fail("verifiers[%d] %q: scopes have no effect here; they belong to policies and stores", i, m.Name)
-		}
-	}
+	f.Tenancy.validate(fail)
 	if f.Concurrency < 0 || f.Concurrency > maxConcurrency {
 		fail("concurrency: expected a number from 1 to %d, got %d", maxConcurrency, f.Concurrency)
 	}
@@ -203,6 +293,25 @@ func (f *File) validate() error {
 		return nil
 	}
 	return &Error{faults: errs}
+}
+
+func (t Tenancy) validate(fail func(format string, args ...any)) {
+	if t.WithoutPolicy != WithoutPolicyCluster && t.WithoutPolicy != WithoutPolicyRefuse {
+		fail("tenancy: withoutPolicy: expected %q or %q, got %q", WithoutPolicyCluster, WithoutPolicyRefuse, t.WithoutPolicy)
+	}
+	switch {
+	case !t.Enabled && (t.Directory != "" || len(t.Delegate) > 0 || t.WithoutPolicy == WithoutPolicyRefuse):
+		fail("tenancy: the other fields have no effect without enabled: true")
+	case t.Directory == "" && len(t.Delegate) > 0:
+		fail("tenancy: delegate: it has no effect without directory")
+	case t.Directory != "" && len(t.Delegate) == 0:
+		fail("tenancy: directory: its files can have no policy as long as delegate names no repositories")
+	}
+	for i, d := range t.Delegate {
+		if len(d.Namespaces) == 0 || len(d.Scopes) == 0 {
+			fail("tenancy: delegate[%d]: it needs namespaces and scopes", i)
+		}
+	}
 }
 
 // Settings are a module's own, as they were written.

@@ -47,14 +47,15 @@ func parse(t testing.TB, text string) *File {
 func TestParseWhole(t *testing.T) {
 	f := parse(t, whole)
 	want := &File{
-		Stores:    []Module{{Name: "registries", Type: "oras", Scopes: []string{"*"}, Settings: f.Stores[0].Settings}},
-		Verifiers: []Module{{Name: "notation", Type: "notation", Settings: f.Verifiers[0].Settings}},
+		Stores:    []Store{{Module: Module{Name: "registries", Type: "oras", Settings: f.Stores[0].Settings}, Scopes: []string{"*"}}},
+		Verifiers: []Verifier{{Module: Module{Name: "notation", Type: "notation", Settings: f.Verifiers[0].Settings}}},
 		Policies: []ratify.Policy{
 			{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}, Require: ratify.RequireAny},
 			{Name: "strict", Scopes: []string{"ghcr.io/acme/*"}, Verifiers: []string{"notation"}, Require: ratify.RequireAll},
 		},
 		Cache:              Cache{Duration(time.Minute), Duration(2 * time.Second), Duration(3 * time.Second), 4, 5 << 20},
 		Mutation:           Mutation{DigestOnly},
+		Tenancy:            Tenancy{WithoutPolicy: WithoutPolicyCluster},
 		GatekeeperCacheTTL: Duration(7 * time.Second),
 		Concurrency:        8,
 	}
@@ -83,6 +84,7 @@ func TestDefaults(t *testing.T) {
 	want := &File{
 		Cache:              Cache{Duration(10 * time.Minute), Duration(10 * time.Second), Duration(5 * time.Second), 20000, 64 << 20},
 		Mutation:           Mutation{TagAndDigest},
+		Tenancy:            Tenancy{WithoutPolicy: WithoutPolicyCluster},
 		GatekeeperCacheTTL: Duration(30 * time.Second),
 		Concurrency:        64,
 	}
@@ -103,39 +105,59 @@ func TestDefaults(t *testing.T) {
 
 // fieldRows has a row for each field of File: text that sets it alone, beside the smallest configuration.
 var fieldRows = map[string]string{
-	"stores":             "stores: [{name: s, type: oras, scopes: ['*']}, {}]",
-	"stores.name":        "stores: [{name: other, type: oras, scopes: ['*']}]",
-	"stores.type":        "stores: [{name: s, type: ocilayout, scopes: ['*']}]",
-	"stores.scopes":      "stores: [{name: s, type: oras, scopes: ['ghcr.io/*']}]",
-	"stores.settings":    "stores: [{name: s, type: oras, scopes: ['*'], settings: {a: 1}}]",
-	"verifiers":          "verifiers: [{}]",
-	"verifiers.name":     "verifiers: [{name: v}]",
-	"verifiers.type":     "verifiers: [{type: notation}]",
-	"verifiers.settings": "verifiers: [{settings: {a: 1}}]",
-	"policies":           "policies: [{}]",
-	"policies.name":      "policies: [{name: p}]",
-	"policies.scopes":    "policies: [{scopes: ['*']}]",
-	"policies.verifiers": "policies: [{verifiers: [v]}]",
-	"policies.require":   "policies: [{require: any}]",
-	"cache":              "cache: {ttl: 1s, maxEntries: 3}",
-	"cache.ttl":          "cache: {ttl: 1s}",
-	"cache.refusalTTL":   "cache: {refusalTTL: 1s}",
-	"cache.tagTTL":       "cache: {tagTTL: 1s}",
-	"cache.maxEntries":   "cache: {maxEntries: 3}",
-	"cache.maxBytes":     "cache: {maxBytes: 3Ki}",
-	"mutation":           "mutation: {reference: digest}",
-	"mutation.reference": "mutation: {reference: digest}",
-	"gatekeeperCacheTTL": "gatekeeperCacheTTL: 1s",
-	"concurrency":        "concurrency: 3",
+	"stores":                      "stores: [{name: s, type: oras, scopes: ['*']}, {}]",
+	"stores.name":                 "stores: [{name: other, type: oras, scopes: ['*']}]",
+	"stores.type":                 "stores: [{name: s, type: ocilayout, scopes: ['*']}]",
+	"stores.scopes":               "stores: [{name: s, type: oras, scopes: ['ghcr.io/*']}]",
+	"stores.settings":             "stores: [{name: s, type: oras, scopes: ['*'], settings: {a: 1}}]",
+	"verifiers":                   "verifiers: [{}]",
+	"verifiers.name":              "verifiers: [{name: v}]",
+	"verifiers.type":              "verifiers: [{type: notation}]",
+	"verifiers.settings":          "verifiers: [{settings: {a: 1}}]",
+	"verifiers.signedBy":          "verifiers: [{signedBy: [other]}]",
+	"verifiers.evidence":          "verifiers: [{evidence: all}]",
+	"policies":                    "policies: [{}]",
+	"policies.name":               "policies: [{name: p}]",
+	"policies.scopes":             "policies: [{scopes: ['*']}]",
+	"policies.verifiers":          "policies: [{verifiers: [v]}]",
+	"policies.require":            "policies: [{require: any}]",
+	"policies.namespaces":         "policies: [{namespaces: [team-a]}]",
+	"policies.rule":               "policies: [{rule: 'true'}]",
+	"policies.mode":               "policies: [{mode: audit}]",
+	"policies.platforms":          "policies: [{platforms: all}]",
+	"exemptions":                  "exemptions: [{}]",
+	"exemptions.scopes":           "exemptions: [{scopes: ['*']}]",
+	"exemptions.digests":          "exemptions: [{digests: ['sha256:x']}]",
+	"exemptions.namespaces":       "exemptions: [{namespaces: [team-a]}]",
+	"exemptions.reason":           "exemptions: [{reason: migration}]",
+	"exemptions.expires":          "exemptions: [{expires: 2030-01-01}]",
+	"mirrors":                     "mirrors: [{}]",
+	"mirrors.pulledFrom":          "mirrors: [{pulledFrom: 'a.example/*'}]",
+	"mirrors.verifyAs":            "mirrors: [{verifyAs: 'a.example/*'}]",
+	"mirrors.evidence":            "mirrors: [{evidence: origin}]",
+	"tenancy":                     "tenancy: {enabled: true}",
+	"tenancy.enabled":             "tenancy: {enabled: true}",
+	"tenancy.withoutPolicy":       "tenancy: {enabled: true, withoutPolicy: refuse}",
+	"tenancy.directory":           "tenancy: {enabled: true, directory: /tenants, delegate: [{namespaces: ['*'], scopes: ['*']}]}",
+	"tenancy.delegate":            "tenancy: {enabled: true, directory: /tenants, delegate: [{namespaces: ['*'], scopes: ['*']}]}",
+	"tenancy.delegate.namespaces": "tenancy: {enabled: true, directory: /tenants, delegate: [{namespaces: [team-a], scopes: ['*']}]}",
+	"tenancy.delegate.scopes":     "tenancy: {enabled: true, directory: /tenants, delegate: [{namespaces: ['*'], scopes: ['ghcr.io/*']}]}",
+	"cache":                       "cache: {ttl: 1s, maxEntries: 3}",
+	"cache.ttl":                   "cache: {ttl: 1s}",
+	"cache.refusalTTL":            "cache: {refusalTTL: 1s}",
+	"cache.tagTTL":                "cache: {tagTTL: 1s}",
+	"cache.maxEntries":            "cache: {maxEntries: 3}",
+	"cache.maxBytes":              "cache: {maxBytes: 3Ki}",
+	"mutation":                    "mutation: {reference: digest}",
+	"mutation.reference":          "mutation: {reference: digest}",
+	"gatekeeperCacheTTL":          "gatekeeperCacheTTL: 1s",
+	"concurrency":                 "concurrency: 3",
 }
 
 // TestEachFieldHasAnEffect: changing a field alone changes what is decoded, and there is a row for each field.
 func TestEachFieldHasAnEffect(t *testing.T) {
 	fields := fieldsOf(reflect.TypeFor[File](), "")
 	for _, field := range fields {
-		if field == "verifiers.scopes" {
-			continue // has no effect, and is refused: see TestRefused
-		}
 		row, ok := fieldRows[field]
 		if !ok {
 			t.Errorf("field %s has no row", field)
@@ -167,13 +189,18 @@ func fieldsOf(t reflect.Type, prefix string) (names []string) {
 		if !f.IsExported() {
 			continue
 		}
+		if f.Anonymous {
+			names = append(names, fieldsOf(f.Type, prefix)...)
+			continue
+		}
 		name := prefix + strings.Split(f.Tag.Get("json"), ",")[0]
 		names = append(names, name)
 		inner := f.Type
 		if inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
-		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[Settings]() {
+		leaf := reflect.PointerTo(inner).Implements(reflect.TypeFor[json.Unmarshaler]())
+		if inner.Kind() == reflect.Struct && !leaf {
 			names = append(names, fieldsOf(inner, name+".")...)
 		}
 	}
@@ -193,14 +220,14 @@ func TestRefused(t *testing.T) {
 		{"a number", "3", []string{"expected a mapping, got a number (text that looks like one wants quotes)"}},
 		{"no stores", "stores: []", []string{"stores: there is none, so no image could be read"}},
 
-		{"unknown field", smallest + "zzzzzzzz: 1", []string{`unknown field "zzzzzzzz" (known: cache, concurrency, gatekeeperCacheTTL, mutation, policies, stores, verifiers)`}},
+		{"unknown field", smallest + "zzzzzzzz: 1", []string{`unknown field "zzzzzzzz" (known: cache, concurrency, exemptions, gatekeeperCacheTTL, mirrors, mutation, policies, stores, tenancy, verifiers)`}},
 		{"misspelt field", smallest + "polices: []", []string{`unknown field "polices" (did you mean "policies"?)`}},
 		{"field in other letters", smallest + "Concurrency: 3", []string{`unknown field "Concurrency" (did you mean "concurrency"?)`}},
 		{"field in other letters beside itself", smallest + "concurrency: 3\nCONCURRENCY: 4", []string{`unknown field "CONCURRENCY" (did you mean "concurrency"?)`}},
 		{"misspelt field within", smallest + "cache: {TTL: 1s}", []string{`cache: unknown field "TTL" (did you mean "ttl"?)`}},
 		{"misspelt field of a policy", smallest + "policies: [{name: p, scope: [x]}]", []string{`policies[0] "p": unknown field "scope" (did you mean "scopes"?)`}},
-		{"settings beside their place", "verifiers: [{name: v, trustStores: []}]\n" + smallest, []string{`verifiers[0] "v": unknown field "trustStores" (known: name, scopes, settings, type)`}},
-		{"escape codes in a field", smallest + `"\e[31mred": 1`, []string{`unknown field "\x1b[31mred" (known: cache, concurrency, gatekeeperCacheTTL, mutation, policies, stores, verifiers)`}},
+		{"settings beside their place", "verifiers: [{name: v, trustStores: []}]\n" + smallest, []string{`verifiers[0] "v": unknown field "trustStores" (known: evidence, name, settings, signedBy, type)`}},
+		{"escape codes in a field", smallest + `"\e[31mred": 1`, []string{`unknown field "\x1b[31mred" (known: cache, concurrency, exemptions, gatekeeperCacheTTL, mirrors, mutation, policies, stores, tenancy, verifiers)`}},
 
 		{"repeated field", smallest + "concurrency: 3\nconcurrency: 3", []string{"the configuration is not valid YAML: unmarshal errors:", `  line 3: key "concurrency" already set in map`}},
 		{"repeated field, JSON", `{"stores":[],"stores":[]}`, []string{"the configuration is not valid YAML: unmarshal errors:", `  line 1: key "stores" already set in map`}},
@@ -232,14 +259,14 @@ func TestRefused(t *testing.T) {
 		{"quantity far beyond 64 bits", smallest + "cache: {maxBytes: '1e99999999'}", []string{`cache: maxBytes: expected a positive quantity of bytes such as 64Mi, got "1e99999999"`}},
 		{"quantity just beyond 64 bits", smallest + "cache: {maxBytes: 20E}", []string{`cache: maxBytes: expected a positive quantity of bytes such as 64Mi, got "20E"`}},
 		{"quantity of another unit", smallest + "cache: {maxBytes: 64MiB}", []string{`cache: maxBytes: expected a positive quantity of bytes such as 64Mi, got "64MiB"`}},
-		{"require nothing", smallest + "policies: [{name: p, require: 0}]", []string{`policies[0] "p": require: expected all, any or a positive number, got 0`}},
-		{"require none", smallest + "policies: [{name: p, require: none}]", []string{`policies[0] "p": require: expected all, any or a positive number, got "none"`}},
+		{"require nothing", smallest + "policies: [{name: p, require: 0}]", []string{`policies[0] "p": require: expected all, any, a positive number, or a tree such as {all: [a, {any: [b, c]}]} or {atLeast: 2, of: [a, b, c]}, got 0`}},
+		{"require none", smallest + "policies: [{name: p, require: none}]", []string{`policies[0] "p": require: expected all, any, a positive number, or a tree such as {all: [a, {any: [b, c]}]} or {atLeast: 2, of: [a, b, c]}, got "none"`}},
 		{"unknown form of reference", smallest + "mutation: {reference: tag}", []string{`mutation: reference: expected "tagAndDigest" or "digest", got "tag"`}},
 		{"negative concurrency", smallest + "concurrency: -1", []string{"concurrency: expected a number from 1 to 10000, got -1"}},
 		{"huge concurrency", smallest + "concurrency: 9223372036854775807", []string{"concurrency: expected a number from 1 to 10000, got 9223372036854775807"}},
 		{"beyond an integer", smallest + "concurrency: 99999999999999999999", []string{"concurrency: expected a whole number, got the number 100000000000000000000"}},
 		{"negative entries", smallest + "cache: {maxEntries: -1}", []string{"cache: maxEntries: expected a positive number, got -1"}},
-		{"scopes of a verifier", smallest + "verifiers: [{name: v, scopes: []}]", []string{`verifiers[0] "v": scopes have no effect here; they belong to policies and stores`}},
+		{"scopes of a verifier", smallest + "verifiers: [{name: v, scopes: []}]", []string{`verifiers[0] "v": unknown field "scopes" (known: evidence, name, settings, signedBy, type)`}},
 
 		{"all at once, in order", "stores: [{name: a, typo: x}, {host: b, tipe: oras}]\ncache: {ttl: 1, maxEntries: x}\nconcurency: 1", []string{
 			"cache: maxEntries: expected a whole number, got a string",
@@ -250,8 +277,8 @@ func TestRefused(t *testing.T) {
 			`stores[1] "b": unknown field "tipe" (did you mean "type"?)`,
 		}},
 		{"all of range at once", "verifiers: [{scopes: [a]}]\nconcurrency: -1\ncache: {maxEntries: -1}\nmutation: {reference: x}", []string{
+			`verifiers[0]: unknown field "scopes" (known: evidence, name, settings, signedBy, type)`,
 			"stores: there is none, so no image could be read",
-			`verifiers[0] "": scopes have no effect here; they belong to policies and stores`,
 			"concurrency: expected a number from 1 to 10000, got -1",
 			"cache: maxEntries: expected a positive number, got -1",
 			`mutation: reference: expected "tagAndDigest" or "digest", got "x"`,
@@ -281,12 +308,12 @@ func TestDecodedBesideErrors(t *testing.T) {
 		{"misspelt beside the right one", "concurency: 3\nconcurrency: 4", `{"concurrency":4}`, true},
 		{"misspelt twice", "concurency: 3\nconcurreny: 4", `{"concurrency":3}`, true},
 		{"misspelt and mistyped", "concurency: x", `{}`, true},
-		{"misspelt settings", "verifiers: [{name: v, type: t, setings: {a: 1}}]", `{"verifiers":[{"name":"v","type":"t","scopes":null,"settings":{"a":1}}]}`, true},
+		{"misspelt settings", "verifiers: [{name: v, type: t, setings: {a: 1}}]", `{"verifiers":[{"name":"v","type":"t","settings":{"a":1}}]}`, true},
 		{"one for a list", "policies: {name: p, scopes: '*', verifiers: v}", `{"policies":[{"name":"p","scopes":["*"],"verifiers":["v"],"require":"all"}]}`, true},
 		{"number for text", "policies: [{name: 3, scopes: [on]}]", `{"policies":[{"name":"3","scopes":["true"],"verifiers":null,"require":"all"}]}`, true},
 		{"text for a number", "concurrency: many\ncache: {ttl: 3, maxEntries: x, maxBytes: 1}", `{"cache":{"ttl":"10m0s","refusalTTL":"10s","tagTTL":"5s","maxEntries":20000,"maxBytes":1}}`, true},
 		{"bad requirement", "policies: [{name: p, require: none}]", `{"policies":[{"name":"p","scopes":null,"verifiers":null,"require":"all"}]}`, true},
-		{"list for settings", "verifiers: [{name: v, settings: [1]}]", `{"verifiers":[{"name":"v","type":"","scopes":null,"settings":{}}]}`, true},
+		{"list for settings", "verifiers: [{name: v, settings: [1]}]", `{"verifiers":[{"name":"v","type":"","settings":{}}]}`, true},
 		{"list for text", "policies: [{name: [p], scopes: ['*']}]", `{"policies":[{"name":"","scopes":["*"],"verifiers":null,"require":"all"}]}`, false},
 		{"number for a list", "policies: 7", `{}`, false},
 		{"number in a list", "policies: [7, {name: p}]", `{"policies":[{"name":"","scopes":null,"verifiers":null,"require":"all"},{"name":"p","scopes":null,"verifiers":null,"require":"all"}]}`, false},
@@ -552,7 +579,14 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, m := range append(slices.Clone(file.Stores), file.Verifiers...) {
+		var modules []Module
+		for _, store := range file.Stores {
+			modules = append(modules, store.Module)
+		}
+		for _, verifier := range file.Verifiers {
+			modules = append(modules, verifier.Module)
+		}
+		for _, m := range modules {
 			var c moduleConfig
 			_ = m.Settings.Decode(&c) // must not panic; whether it fits is its own affair
 			if m.Settings.Place() == "" {

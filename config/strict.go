@@ -311,14 +311,21 @@ func elementPlace(place string, i int, element any) string {
 
 // placeSettings tells the settings of each module where they stand.
 func placeSettings(v reflect.Value, place string) {
-	f, ok := v.Addr().Interface().(*File)
-	if !ok {
-		return
+	tell := func(m *Module, list string, i int) {
+		m.Settings.place = elementPlace(join(place, list), i, map[string]any{"name": m.Name})
 	}
-	for name, modules := range map[string][]Module{"stores": f.Stores, "verifiers": f.Verifiers} {
-		for i := range modules {
-			modules[i].Settings.place = elementPlace(join(place, name), i, map[string]any{"name": modules[i].Name})
+	var verifiers []Verifier
+	switch f := v.Addr().Interface().(type) {
+	case *File:
+		verifiers = f.Verifiers
+		for i := range f.Stores {
+			tell(&f.Stores[i].Module, "stores", i)
 		}
+	case *Tenant:
+		verifiers = f.Verifiers
+	}
+	for i := range verifiers {
+		tell(&verifiers[i].Module, "verifiers", i)
 	}
 }
 

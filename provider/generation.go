@@ -108,7 +108,7 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 		desc, err := g.resolveTag(ctx, s)
 		if err != nil {
 			if f.verdict, f.err = g.refusal(s, err); f.err == nil {
-				g.verdicts.Set(tagKey(s), f.verdict, time.Duration(g.settings.Cache.TagTTL))
+				g.verdicts.Set(tagKey(s), f.verdict, f.verdict.life(time.Now(), time.Duration(g.settings.Cache.TagTTL)))
 			}
 			return
 		}
@@ -174,7 +174,7 @@ func (g *generation) decide(ctx context.Context, s ratify.Subject, known *ocispe
 		return v, err
 	}
 	ttl := time.Duration(g.settings.Cache.TTL)
-	if !report.IsSuccess {
+	if !report.IsSuccess || report.Code == ratify.WouldBeRefused {
 		ttl = time.Duration(g.settings.Cache.RefusalTTL)
 	}
 	g.verdicts.Set(verdictKey(s), v, v.life(time.Now(), ttl))
@@ -242,19 +242,19 @@ func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 	}
 }
 
-// refusal makes a verdict of an error that is definitive, so that it is answered as one.
+// refusal makes a verdict of an error that is definitive, so that it is answered as one, and of any where the policy only
+// audits.
 func (g *generation) refusal(s ratify.Subject, err error) (*verdict, error) {
 	problem := ratify.AsError(err)
-	report := g.engine.NewReport(s)
-	report.Fail(problem)
-	v, encodeErr := newVerdict(report)
-	if encodeErr != nil {
+	v, encodeErr := newVerdict(g.engine.Conclude(s, problem))
+	switch {
+	case encodeErr != nil:
 		return nil, encodeErr
-	}
-	if problem.Code.Definitive() {
+	case v.report.IsSuccess || problem.Code.Definitive():
 		return v, nil
+	default:
+		return v, problem
 	}
-	return v, problem
 }
 
 // join returns the flight of that name, and starts it if there is none. Its work runs under a context of its own.

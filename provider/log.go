@@ -31,8 +31,11 @@ func (p *Provider) record(operation, requestID string, answers []answer, took ti
 			report.Fail(a.problem)
 		}
 		p.options.Metrics.verdicts.WithLabelValues(operation, string(report.Code)).Inc()
+		if report.Code == ratify.WouldBeRefused {
+			p.options.Metrics.wouldBeRefused.WithLabelValues(report.Policy, string(report.WouldBeCode)).Inc()
+		}
 		level := zap.InfoLevel
-		if !report.IsSuccess {
+		if !report.IsSuccess || report.Code == ratify.WouldBeRefused {
 			level = zap.WarnLevel
 		}
 		entry := p.options.Log.Check(level, operation)
@@ -61,15 +64,27 @@ type loggedReport struct {
 func (r loggedReport) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	e.AddString("version", r.Version)
 	e.AddString("key", r.key)
+	if r.Namespace != "" {
+		e.AddString("namespace", r.Namespace)
+	}
 	e.AddString("subject", r.Subject)
+	if r.VerifiedAs != "" {
+		e.AddString("verifiedAs", r.VerifiedAs)
+	}
 	if r.Digest != "" {
 		e.AddString("digest", r.Digest.String())
 	}
 	e.AddBool("isSuccess", r.IsSuccess)
 	e.AddBool("succeeded", r.Succeeded)
 	e.AddString("code", string(r.Code))
+	if r.WouldBeCode != "" {
+		e.AddString("wouldBeCode", string(r.WouldBeCode))
+	}
 	if r.Policy != "" {
 		e.AddString("policy", r.Policy)
+	}
+	if len(r.DecidedBy) > 0 {
+		zap.Strings("decidedBy", r.DecidedBy).AddTo(e)
 	}
 	if r.NotAfter != 0 {
 		e.AddInt64("notAfter", r.NotAfter)

@@ -16,6 +16,7 @@ type Metrics struct {
 	requests          *prometheus.CounterVec
 	latency           *prometheus.HistogramVec
 	verdicts          *prometheus.CounterVec
+	wouldBeRefused    *prometheus.CounterVec
 	cacheLookups      *prometheus.CounterVec
 	unknownFields     prometheus.Counter
 	flights           prometheus.Gauge
@@ -38,6 +39,8 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 1.8, 2.5, 4}}, []string{"operation"}),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_verdicts_total",
 			Help: "Images answered for, by operation and code."}, []string{"operation", "code"}),
+		wouldBeRefused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_would_be_refused_total",
+			Help: "Images admitted although the policy would refuse them, because its mode is audit, by policy and code."}, []string{"policy", "code"}),
 		cacheLookups: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_cache_lookups_total",
 			Help: "Lookups in the result cache (verdict) and the tag cache (tag), by result: hit, miss."}, []string{"cache", "result"}),
 		unknownFields: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_request_unknown_fields_total",
@@ -57,7 +60,7 @@ func NewMetrics() *Metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_panics_total",
 			Help: "Panics that were contained: each is a defect."}),
 	}
-	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.cacheLookups, m.unknownFields, m.flights,
+	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.wouldBeRefused, m.cacheLookups, m.unknownFields, m.flights,
 		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

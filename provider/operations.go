@@ -36,12 +36,15 @@ func (p *Provider) each(ctx context.Context, keys []string, one func(context.Con
 // verify answers each key with the report about its image.
 func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []answer {
 	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
-		s, err := ratify.ParseKey(key)
+		s, err := g.engine.ParseKey(key)
 		if err != nil {
 			v, err := g.refusal(ratify.Subject{Repository: shown(key)}, err)
 			return verdictAnswer(v, err)
 		}
 		v, cached, err := g.verify(ctx, s)
+		if err != nil && g.engine.Audits(s) {
+			v, err = g.refusal(s, err)
+		}
 		a := verdictAnswer(v, err)
 		a.cached = cached
 		if a.verdict == nil {
@@ -63,7 +66,7 @@ func verdictAnswer(v *verdict, err error) answer {
 // whatever is not resolved has none.
 func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []answer {
 	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
-		s, err := ratify.ParseKey(key)
+		s, err := ratify.ParseKey(key) // a value becomes the image: no prefix can be in it
 		if err == nil && s.Digest != "" {
 			return answer{pinned: key, report: mutationReport(g, s, nil)}
 		}
@@ -79,6 +82,12 @@ func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []a
 			s.Repository = shown(key)
 		}
 		problem := ratify.AsError(err)
+		if problem.Code == ratify.RegistryAuth && g.settings.Tenancy.Enabled {
+			told := *problem
+			told.Message = problem.UserMessage() + "; a mutation does not say for which namespace it is, so that the cluster's credentials are used"
+			told.Remedy = "name the image by its digest where only a namespace's credentials can read it"
+			problem = &told
+		}
 		a := answer{problem: problem, report: mutationReport(g, s, problem)}
 		if problem.Code.Definitive() {
 			a.problem, a.refusal = nil, cut(fmt.Sprintf("%s: %s. %s", problem.Code, problem.UserMessage(), problem.UserRemedy()), maxReasonBytes)+" (trace "+a.report.TraceID+")"

@@ -46,8 +46,8 @@ func newVerdict(report *ratify.Report) (*verdict, error) {
 	return v, nil
 }
 
-// fit encodes a part of the report. What is longer than the bound loses what is only for reading: the extensions, long
-// messages, and then as many verifier reports as must go.
+// fit encodes a part of the report. What is longer than the bound loses what is only for reading: the extensions, nested
+// reports, long messages, and then as many verifier reports as must go.
 func fit(report *ratify.Report, bound int, part func(*ratify.Report) any) ([]byte, error) {
 	encoded, err := json.Marshal(part(report))
 	if err != nil || len(encoded) <= bound {
@@ -58,7 +58,7 @@ func fit(report *ratify.Report, bound int, part func(*ratify.Report) any) ([]byt
 	short.VerifierReports = slices.Clone(report.VerifierReports)
 	for i := range short.VerifierReports {
 		r := &short.VerifierReports[i]
-		r.Extensions = map[string]any{"shortened": true}
+		r.Extensions, r.NestedReports = map[string]any{"shortened": true}, nil
 		r.Message, r.Remedy = ratify.Truncate(r.Message), ratify.Truncate(r.Remedy)
 	}
 	for {

@@ -196,7 +196,7 @@ func scopesOf(policies []ratify.Policy) []checkedScope {
 	var scopes []checkedScope
 	for _, p := range policies {
 		for _, scope := range p.Scopes {
-			scopes = append(scopes, checkedScope{scope, p.Name, requireText(p.Require), p.Verifiers})
+			scopes = append(scopes, checkedScope{scope, p.Name, p.Require.String(), p.Asks()})
 		}
 	}
 	slices.SortStableFunc(scopes, func(a, b checkedScope) int {
@@ -206,17 +206,6 @@ func scopesOf(policies []ratify.Policy) []checkedScope {
 			strings.Compare(a.Scope, b.Scope))
 	})
 	return scopes
-}
-
-func requireText(r ratify.Require) string {
-	switch r {
-	case ratify.RequireAll:
-		return "all"
-	case ratify.RequireAny:
-		return "any"
-	default:
-		return fmt.Sprint(int(r))
-	}
 }
 
 // generality orders the forms of a scope as they are looked up: an exact name, host/path/*, *.domain/*, and * last.

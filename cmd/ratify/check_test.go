@@ -115,14 +115,6 @@ func holds(scope, repository string) bool {
 	}
 }
 
-func TestRequireText(t *testing.T) {
-	for r, want := range map[ratify.Require]string{ratify.RequireAll: "all", ratify.RequireAny: "any", 2: "2"} {
-		if got := requireText(r); got != want {
-			t.Errorf("%d: %s, want %s", r, got, want)
-		}
-	}
-}
-
 func TestCheckReadsStandardInputWithinBounds(t *testing.T) {
 	for name, c := range map[string]struct {
 		in   io.Reader

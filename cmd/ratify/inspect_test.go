@@ -256,7 +256,7 @@ func trusting(t *testing.T, m *memory, authority *notationtest.Authority, level,
 		settings["trustStores"] = []any{map[string]any{"type": "ca", "name": "certs", "files": []string{writeFile(t, "root.crt", authority.PEM())}}}
 	}
 	file := &config.File{
-		Verifiers: []config.Module{{Name: "notation", Type: "notation", Settings: config.NewSettings("test", settings)}},
+		Verifiers: []config.Verifier{{Module: config.Module{Name: "notation", Type: "notation", Settings: config.NewSettings("test", settings)}}},
 		Policies:  []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}}},
 	}
 	g, err := (&process{}).assemble(file, nil, nil)

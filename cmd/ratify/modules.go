@@ -10,6 +10,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/rule"
 	"github.com/ratify-provider/ratify/store/ocilayout"
 	"github.com/ratify-provider/ratify/store/oras"
 	"github.com/ratify-provider/ratify/verifier/notation"
@@ -82,6 +83,8 @@ type generation struct {
 	setup  ratify.Setup
 	engine *ratify.Engine
 	files  *files.Set // every file that it was made from, the configuration itself included
+	// tenantErrors are what is wrong with files of tenants, whose namespaces are refused everything.
+	tenantErrors []string
 }
 
 // build reads a configuration file and makes the engine that it describes. The error tells everything that is wrong
@@ -114,31 +117,49 @@ func (p *process) assemble(file *config.File, bad error, set *files.Set) (*gener
 		return g, config.Join(bad, err)
 	}
 	// Names and scopes are checked even where a module could not be made, so that everything is told at once.
-	engine, engineErr := ratify.NewEngine(g.setup)
+	_, engineErr := ratify.NewEngine(g.setup)
 	if err := config.Join(bad, errors.Join(err, engineErr)); err != nil {
 		return g, err
 	}
-	g.engine = engine
+	if err := p.addTenants(g); err != nil {
+		return g, err
+	}
+	if g.engine, err = ratify.NewEngine(g.setup); err != nil {
+		return g, err
+	}
 	return g, nil
 }
 
 // makeModules makes the stores and verifiers of a configuration. Beside an error it returns a setup that has the names
 // and scopes of all, for NewEngine to check.
 func (p *process) makeModules(file *config.File, set *files.Set) (ratify.Setup, error) {
-	setup := ratify.Setup{Policies: file.Policies, OnPanic: p.onPanic}
+	setup := ratify.Setup{Policies: file.Policies, Exemptions: file.Exemptions, Mirrors: file.Mirrors, CompileRule: compileRule, OnPanic: p.onPanic}
+	if file.Tenancy.Enabled {
+		setup.Tenancy = &ratify.Tenancy{RefuseWithoutPolicy: file.Tenancy.WithoutPolicy == config.WithoutPolicyRefuse}
+	}
 	var errs []error
 	for i, m := range file.Stores {
-		store, err := makeModule(p, storeTypes(), placeOf("stores", i, m), m, set)
+		store, err := makeModule(p, storeTypes(), placeOf("stores", i, m.Module), m.Module, set)
 		errs = append(errs, err)
 		setup.Stores = append(setup.Stores, ratify.NamedStore{Name: m.Name, Scopes: m.Scopes, Store: store})
 	}
-	for i, m := range file.Verifiers {
-		verifier, err := makeModule(p, verifierTypes(), placeOf("verifiers", i, m), m, set)
-		errs = append(errs, err)
-		setup.Verifiers = append(setup.Verifiers, ratify.NamedVerifier{Name: m.Name, Type: m.Type, Verifier: verifier})
-	}
-	return setup, errors.Join(errs...)
+	verifiers, err := p.makeVerifiers(file.Verifiers, set)
+	setup.Verifiers = verifiers
+	return setup, errors.Join(append(errs, err)...)
 }
+
+// makeVerifiers makes verifiers, the cluster's or a tenant's.
+func (p *process) makeVerifiers(modules []config.Verifier, set *files.Set) (verifiers []ratify.NamedVerifier, err error) {
+	var errs []error
+	for i, m := range modules {
+		verifier, err := makeModule(p, verifierTypes(), placeOf("verifiers", i, m.Module), m.Module, set)
+		errs = append(errs, err)
+		verifiers = append(verifiers, ratify.NamedVerifier{Name: m.Name, Type: m.Type, Verifier: verifier, SignedBy: m.SignedBy, Evidence: m.Evidence})
+	}
+	return verifiers, errors.Join(errs...)
+}
+
+func compileRule(expression string) (ratify.Rule, error) { return rule.Compile(expression) }
 
 // A warner is a module that tells what its settings allow and an operator may not have meant.
 type warner interface{ Warnings() []string }
@@ -153,7 +174,10 @@ func (g *generation) warnings() []string {
 			}
 		}
 	}
-	return warnings
+	for _, ended := range g.engine.ExpiredExemptions() {
+		warnings = append(warnings, ended)
+	}
+	return append(warnings, g.tenantErrors...)
 }
 
 // makeModule finds the type of a module in the table and makes it.

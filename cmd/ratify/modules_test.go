@@ -103,7 +103,7 @@ policies:
 - {name: more, scopes: ["ghcr.io/*/app"], verifiers: [notation], require: 2}`, 1),
 			[]string{
 				`unknown field "concurency" (did you mean "concurrency"?)`,
-				`unknown field "fancy" (known: cache, concurrency, gatekeeperCacheTTL, mutation, policies, stores, verifiers)`,
+				`unknown field "fancy" (known: cache, concurrency, exemptions, gatekeeperCacheTTL, mirrors, mutation, policies, stores, tenancy, verifiers)`,
 				`policies[0] "again": verifiers: there is no verifier "notatoin" (known: notation)`,
 				`policies[1] "more": require: 2 of 1 verifiers cannot be met`,
 				`policies[1] "more": scope "ghcr.io/*/app": a * may only stand for the whole, as the first label of a host (*.example.com/*), or as the last component (host/path/*)`,

@@ -116,7 +116,7 @@ func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*
 		}
 		file, set = g.file, g.files
 	}
-	file.Stores = []config.Module{a.storeOf(ctx, s, subjects)}
+	file.Stores = []config.Store{a.storeOf(ctx, s, subjects)}
 	if path == "" {
 		a.byFlags = true
 		s.trust(file)
@@ -140,8 +140,8 @@ func (a *app) loadFor(ctx context.Context, s *source, image string) (ratify.Subj
 
 // storeOf is the store that the flags describe. The hosts that the user typed may be on private addresses: a person who
 // names a host means it, unlike a pod's creator.
-func (a *app) storeOf(ctx context.Context, s *source, subjects []ratify.Subject) config.Module {
-	m := config.Module{Name: commandLine, Scopes: []string{"*"}}
+func (a *app) storeOf(ctx context.Context, s *source, subjects []ratify.Subject) config.Store {
+	m := config.Store{Module: config.Module{Name: commandLine}, Scopes: []string{"*"}}
 	if s.ociLayout != "" {
 		m.Type, m.Settings = "ocilayout", config.NewSettings(commandLine, map[string]any{"path": s.ociLayout})
 		return m
@@ -201,13 +201,13 @@ func (s *source) trust(file *config.File) {
 	if s.certs == nil {
 		return
 	}
-	file.Verifiers = []config.Module{{Name: "notation", Type: "notation", Settings: config.NewSettings(commandLine, map[string]any{
+	file.Verifiers = []config.Verifier{{Module: config.Module{Name: "notation", Type: "notation", Settings: config.NewSettings(commandLine, map[string]any{
 		"trustStores": []any{map[string]any{"type": "ca", "name": "certs", "files": s.certs}},
 		"trustPolicy": map[string]any{"version": "1.0", "trustPolicies": []any{map[string]any{
 			"name": "default", "registryScopes": []string{"*"}, "signatureVerification": map[string]any{"level": "strict"},
 			"trustStores": []string{"ca:certs"}, "trustedIdentities": []string{"*"},
 		}}},
-	})}}
+	})}}}
 	file.Policies = []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}}}
 }
 

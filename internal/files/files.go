@@ -23,12 +23,41 @@ type Set struct {
 	mu   sync.Mutex
 	seen map[string]fingerprint // by path; a directory's path ends in a separator
 	torn bool                   // something was read twice, and differently
+
+	parent *Set   // remembers instead of this one; see Within
+	root   string // where alone this one reads
+}
+
+// Within returns a set that reads below a directory and nowhere else, whichever way a path or a symbolic link takes. What
+// it reads s remembers.
+func (s *Set) Within(dir string) *Set { return &Set{parent: s, root: dir} }
+
+// outside is the error of a path that is not below the root, before anything of it is read.
+func (s *Set) outside(path string) error {
+	if s.root == "" {
+		return nil
+	}
+	root, err := filepath.EvalSymlinks(s.root)
+	if err != nil {
+		return err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	if inside, err := filepath.Rel(root, real); err == nil && filepath.IsLocal(inside) {
+		return nil
+	}
+	return &os.PathError{Op: "read", Path: path, Err: errors.New("it is not below " + s.root)}
 }
 
 type fingerprint [sha256.Size]byte
 
 // Read returns the content of a regular file of at most MaxBytes, through symbolic links.
 func (s *Set) Read(path string) ([]byte, error) {
+	if err := s.outside(path); err != nil {
+		return nil, err
+	}
 	data, err := read(path)
 	s.remember(path, sum(data, err))
 	return data, err
@@ -37,6 +66,9 @@ func (s *Set) Read(path string) ([]byte, error) {
 // List returns the paths of the regular files in a directory, sorted, through symbolic links, without those whose name
 // begins with a dot (a mounted Secret keeps its generations there).
 func (s *Set) List(dir string) ([]string, error) {
+	if err := s.outside(dir); err != nil {
+		return nil, err
+	}
 	names, err := list(dir)
 	s.remember(dir+string(filepath.Separator), sum([]byte(strings.Join(names, "\x00")), err))
 	return names, err
@@ -82,6 +114,10 @@ func (s *Set) Changed() bool {
 }
 
 func (s *Set) remember(path string, f fingerprint) {
+	if s.parent != nil {
+		s.parent.remember(path, f)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {

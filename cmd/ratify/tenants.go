@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/files"
+)
+
+// addTenants adds to a generation what the files of its tenants say. A file that is not good is that tenant's problem: its
+// namespace is refused everything, and no other notices.
+func (p *process) addTenants(g *generation) error {
+	t := g.file.Tenancy
+	if t.Directory == "" {
+		return nil
+	}
+	if err := checkDelegations(t.Delegate); err != nil {
+		return err
+	}
+	paths, err := g.files.List(t.Directory)
+	if err != nil {
+		return fmt.Errorf("tenancy: directory: %w", err)
+	}
+	byNamespace := map[string][]string{}
+	for _, path := range paths {
+		if ext := filepath.Ext(path); ext == ".yaml" || ext == ".yml" || ext == ".json" {
+			namespace := strings.TrimSuffix(filepath.Base(path), ext)
+			byNamespace[namespace] = append(byNamespace[namespace], path)
+		}
+	}
+	g.setup.Tenancy.Invalid = map[string]string{}
+	within := g.files.Within(t.Directory)
+	for _, namespace := range slices.Sorted(maps.Keys(byNamespace)) {
+		extended, err := p.withTenant(g.setup, t, namespace, byNamespace[namespace], within)
+		if err != nil {
+			g.setup.Tenancy.Invalid[namespace] = "see the log, or run ratify check"
+			for _, line := range linesOf(err) {
+				g.tenantErrors = append(g.tenantErrors, byNamespace[namespace][0]+": "+line)
+			}
+			continue
+		}
+		g.setup = extended
+	}
+	return nil
+}
+
+// withTenant returns the setup with one tenant added, as far as an engine can be made of it.
+func (p *process) withTenant(setup ratify.Setup, t config.Tenancy, namespace string, paths []string, set *files.Set) (ratify.Setup, error) {
+	if err := ratify.CheckNamespace(namespace); err != nil {
+		return setup, fmt.Errorf("the name of the file: %w", err)
+	}
+	if len(paths) > 1 {
+		return setup, fmt.Errorf("there is another file for the same namespace, %s", paths[1])
+	}
+	data, err := set.Read(paths[0])
+	if err != nil {
+		return setup, err
+	}
+	tenant, err := config.ParseTenant(data)
+	if err != nil {
+		return setup, err
+	}
+	verifiers, err := p.makeVerifiers(tenant.Verifiers, set)
+	if err := errors.Join(err, checkDelegated(t.Delegate, namespace, tenant.Policies)); err != nil {
+		return setup, err
+	}
+	own := renamer{namespace: namespace, names: map[string]bool{}}
+	for _, v := range verifiers {
+		own.names[v.Name] = true
+	}
+	extended := setup
+	extended.Verifiers, extended.Policies = slices.Clone(setup.Verifiers), slices.Clone(setup.Policies)
+	for _, v := range verifiers {
+		v.Name, v.SignedBy = own.name(v.Name), own.all(v.SignedBy)
+		extended.Verifiers = append(extended.Verifiers, v)
+	}
+	for _, policy := range tenant.Policies {
+		policy.Name, policy.Namespaces = namespace+"/"+policy.Name, []string{namespace}
+		policy.Verifiers, policy.Require = own.all(policy.Verifiers), own.tree(policy.Require)
+		extended.Policies = append(extended.Policies, policy)
+	}
+	_, err = ratify.NewEngine(extended)
+	return extended, err
+}
+
+// checkDelegations makes sure that what is delegated is well formed: a scope that holds nothing delegates nothing.
+func checkDelegations(delegations []config.Delegation) error {
+	var errs []error
+	for i, d := range delegations {
+		for _, pattern := range d.Namespaces {
+			if err := ratify.CheckNamespacePattern(pattern); err != nil {
+				errs = append(errs, fmt.Errorf("tenancy: delegate[%d]: namespaces: %w", i, err))
+			}
+		}
+		for _, scope := range d.Scopes {
+			if !ratify.ScopeWithin(scope, "*") {
+				errs = append(errs, fmt.Errorf("tenancy: delegate[%d]: scopes: %s is no scope", i, ratify.Quote(scope)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkDelegated makes sure that a tenant's policies are for repositories that are delegated to it.
+func checkDelegated(delegations []config.Delegation, namespace string, policies []ratify.Policy) error {
+	var errs []error
+	for i, policy := range policies {
+		for _, scope := range policy.Scopes {
+			covers := func(d config.Delegation) bool {
+				return slices.ContainsFunc(d.Namespaces, func(pattern string) bool { return ratify.MatchNamespace(pattern, namespace) }) &&
+					slices.ContainsFunc(d.Scopes, func(outer string) bool { return ratify.ScopeWithin(scope, outer) })
+			}
+			if !slices.ContainsFunc(delegations, covers) {
+				errs = append(errs, fmt.Errorf("%s: scopes: %s is not delegated to the namespace %s by the cluster's configuration (tenancy.delegate)",
+					placeOf("policies", i, config.Module{Name: policy.Name}), ratify.Quote(scope), ratify.Quote(namespace)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A renamer gives a tenant's own verifiers names that are no other's. The cluster's keep theirs.
+type renamer struct {
+	namespace string
+	names     map[string]bool
+}
+
+func (r renamer) name(name string) string {
+	if r.names[name] {
+		return r.namespace + "/" + name
+	}
+	return name
+}
+
+func (r renamer) all(names []string) []string {
+	var renamed []string
+	for _, name := range names {
+		renamed = append(renamed, r.name(name))
+	}
+	return renamed
+}
+
+func (r renamer) tree(t ratify.Require) ratify.Require {
+	t.Verifier = r.name(t.Verifier)
+	t.Of = slices.Clone(t.Of)
+	for i := range t.Of {
+		t.Of[i] = r.tree(t.Of[i])
+	}
+	return t
+}
