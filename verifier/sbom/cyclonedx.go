@@ -1,0 +1,177 @@
+package sbom
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ratify-provider/ratify"
+)
+
+// cycloneDXVersions are the versions of CycloneDX that are read. They differ in nothing that is read here.
+func cycloneDXVersions() []string { return []string{"1.4", "1.5", "1.6"} }
+
+// cycloneDX reads a CycloneDX document (JSON). Several licences of a component are taken to hold all together, for the
+// format does not say; of those, from version 1.6 on, that are marked as concluded or declared, the concluded ones count if
+// there are any. Licences that were observed as evidence do not count, nor do components in a pedigree, which are what
+// a component was made from.
+func (w *walk) cycloneDX() error {
+	format, version := "", ""
+	err := w.object([]string{"bomFormat", "specVersion", "metadata", "components"}, func(name string) error {
+		switch name {
+		case "bomFormat":
+			return w.text(&format)
+		case "specVersion":
+			return w.text(&version)
+		case "metadata":
+			return w.cycloneDXMetadata()
+		}
+		return w.list(func() error { return w.cycloneDXComponent(0, false) })
+	})
+	versions := cycloneDXVersions()
+	switch {
+	case err != nil:
+		return err
+	case format != "CycloneDX":
+		return badly("its bomFormat is %s, expected CycloneDX", ratify.Quote(format))
+	case !slices.Contains(versions, version):
+		return badly("its version is %s, and CycloneDX %s are read", ratify.Quote(version), strings.Join(versions, ", "))
+	}
+	w.bom.format = format + "-" + version
+	return nil
+}
+
+func (w *walk) cycloneDXMetadata() error {
+	return w.object([]string{"timestamp", "tools", "component"}, func(name string) error {
+		switch name {
+		case "timestamp":
+			return w.bom.readCreated(w.reader)
+		case "tools":
+			return w.cycloneDXTools()
+		}
+		return w.cycloneDXComponent(0, true)
+	})
+}
+
+// cycloneDXTools reads a list of tools, or, as it is from version 1.5 on, an object with a list of components.
+func (w *walk) cycloneDXTools() error {
+	token, err := w.d.Token()
+	switch {
+	case err != nil || token == nil:
+		return err
+	case token == json.Delim('['):
+		return w.elements(w.cycloneDXTool)
+	case token == json.Delim('{'):
+		return w.fields([]string{"components"}, func(string) error { return w.list(w.cycloneDXTool) })
+	}
+	return badly("expected a list or an object of tools at byte %d", w.d.InputOffset())
+}
+
+func (w *walk) cycloneDXTool() error {
+	name, version := "", ""
+	err := w.object([]string{"name", "version"}, func(field string) error {
+		if field == "name" {
+			return w.text(&name)
+		}
+		return w.text(&version)
+	})
+	w.bom.addTool(name, version)
+	return err
+}
+
+// cycloneDXComponent reads a component, and those in it. described is the one that the document is about.
+func (w *walk) cycloneDXComponent(depth int, described bool) error {
+	if depth == maxNesting {
+		return tooMuch("it has components within components deeper than %d", maxNesting)
+	}
+	place := w.count
+	c := &component{}
+	kind, url := "", ""
+	var licenses licenseChoice
+	err := w.object([]string{"type", "group", "name", "version", "purl", "licenses", "components"}, func(name string) error {
+		switch name {
+		case "type":
+			return w.text(&kind)
+		case "group":
+			return w.text(&c.group)
+		case "name":
+			return w.text(&c.name)
+		case "version":
+			return w.text(&c.version)
+		case "purl":
+			return w.text(&url)
+		case "licenses":
+			return w.list(func() error { return w.cycloneDXLicense(&licenses) })
+		}
+		return w.list(func() error { return w.cycloneDXComponent(depth+1, false) })
+	})
+	if err == nil {
+		err = c.addURL(url)
+	}
+	switch {
+	case err != nil:
+		return placed(place, depth, err)
+	case c.name == "":
+		return badly("component %d has no name", place)
+	}
+	c.licenses = licenses.those()
+	c.needsLicense = !described && needsLicense(kind, len(c.urls) > 0)
+	if c.isImage = described && kind == "container"; c.isImage {
+		w.bom.addImages(c.digests()...)
+	}
+	return w.add(c)
+}
+
+// placed tells which component it was; of components within components, the outermost.
+func placed(place, depth int, err error) error {
+	if depth > 0 {
+		return err
+	}
+	return fmt.Errorf("component %d: %w", place, err)
+}
+
+// A licenseChoice gathers the licences of a component.
+type licenseChoice struct{ all, concluded []string }
+
+func (l *licenseChoice) those() []string {
+	if len(l.concluded) > 0 {
+		return l.concluded
+	}
+	return l.all
+}
+
+// cycloneDXLicense reads one entry: a licence by identifier or name, or an expression.
+func (w *walk) cycloneDXLicense(into *licenseChoice) error {
+	id, name, expression, acknowledgement := "", "", "", ""
+	err := w.object([]string{"license", "expression", "acknowledgement"}, func(field string) error {
+		switch field {
+		case "expression":
+			return w.text(&expression)
+		case "acknowledgement":
+			return w.text(&acknowledgement)
+		}
+		return w.object([]string{"id", "name", "acknowledgement"}, func(field string) error {
+			switch field {
+			case "id":
+				return w.text(&id)
+			case "name":
+				return w.text(&name)
+			}
+			return w.text(&acknowledgement)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if len(into.all) == maxOfOne {
+		return tooMuch("a package has more than %d licences", maxOfOne)
+	}
+	license := cmp.Or(expression, id, name, noAssertion)
+	into.all = append(into.all, license)
+	if acknowledgement == "concluded" {
+		into.concluded = append(into.concluded, license)
+	}
+	return nil
+}
