@@ -34,7 +34,7 @@ func parseBundle(data []byte) (b *protobundle.Bundle, err error) {
 	defer contain(&err)
 	b = &protobundle.Bundle{}
 	if err := protojson.Unmarshal(data, b); err != nil {
-		return nil, malformed("it is no Sigstore bundle: %s", ratify.Quote(err.Error()))
+		return nil, malformed("it is no Sigstore bundle: %s", reason(err))
 	}
 	if err := checkBundle(b); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func checkBundle(b *protobundle.Bundle) error {
 		return malformed("its signature names no digest of what is signed")
 	}
 	if _, err := bundle.NewBundle(b); err != nil {
-		return malformed("%s", ratify.Quote(err.Error()))
+		return malformed("%s", reason(err))
 	}
 	return nil
 }
@@ -127,11 +127,11 @@ func (v *Verifier) verify(b *protobundle.Bundle, covered []byte, artifact verify
 	}
 	entity, err := bundle.NewBundle(b)
 	if err != nil {
-		return Signer{}, malformed("%s", ratify.Quote(err.Error()))
+		return Signer{}, malformed("%s", reason(err))
 	}
 	content, err := entity.VerificationContent()
 	if err != nil {
-		return Signer{}, malformed("%s", ratify.Quote(err.Error()))
+		return Signer{}, malformed("%s", reason(err))
 	}
 	leaf := content.Certificate()
 	switch {
@@ -183,7 +183,7 @@ func (v *Verifier) verifyKey(b *protobundle.Bundle, key *publicKey) (Signer, err
 	b.VerificationMaterial.Content = &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: key.hint}}
 	entity, err := bundle.NewBundle(b)
 	if err != nil {
-		return Signer{}, malformed("%s", ratify.Quote(err.Error()))
+		return Signer{}, malformed("%s", reason(err))
 	}
 	material := root.TrustedMaterialCollection{v.material, root.NewTrustedPublicKeyMaterial(key.constrained)}
 	if logs > 0 {
@@ -264,8 +264,9 @@ func describe(leaf *x509.Certificate) string {
 	return newSigner(summary).String()
 }
 
-// diagnose finds out at which step the library refused, for its error is one text. It looks at the steps again, in the
-// library's order, with the library's own functions.
+// diagnose finds out at which step the library refused, for its error is one text. It takes the steps again with the
+// library's own functions, but asks first whether the certificate is anybody's who is trusted: of a stranger's signature
+// the user wants to know just that.
 func (v *Verifier) diagnose(entity *bundle.Bundle, leaf *x509.Certificate, refused error) error {
 	var mismatch *verify.ErrNoMatchingCertificateIdentity
 	if errors.As(refused, &mismatch) {
@@ -279,6 +280,10 @@ func (v *Verifier) diagnose(entity *bundle.Bundle, leaf *x509.Certificate, refus
 	signer := Signer{}
 	if summary, err := certificate.SummarizeCertificate(leaf); err == nil {
 		signer = newSigner(summary)
+	}
+	within := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+	if _, err := verify.VerifyLeafCertificate(within, leaf, v.material); err != nil {
+		return v.foreignCertificate(signer, err)
 	}
 	logged, err := v.keyless.VerifyTransparencyLogInclusion(entity)
 	if err != nil {
@@ -298,14 +303,14 @@ func (v *Verifier) diagnose(entity *bundle.Bundle, leaf *x509.Certificate, refus
 		if err := verify.VerifySignedCertificateTimestamp(chains, n, v.material); err != nil {
 			return &ratify.Error{
 				Code:    ratify.TransparencyInvalid,
-				Message: fmt.Sprintf("the certificate of %s is not proven to be in %d of the trusted certificate logs: %s", signer, n, ratify.Quote(err.Error())),
+				Message: fmt.Sprintf("the certificate of %s is not proven to be in %d of the trusted certificate logs: %s", signer, n, reason(err)),
 				Err:     refused,
 			}
 		}
 	}
 	return &ratify.Error{
 		Code:    ratify.SignatureInvalid,
-		Message: fmt.Sprintf("the signature of %s is not valid: %s", signer, ratify.Quote(refused.Error())),
+		Message: fmt.Sprintf("the signature of %s is not valid: %s", signer, reason(refused)),
 		Err:     refused,
 	}
 }
@@ -313,7 +318,7 @@ func (v *Verifier) diagnose(entity *bundle.Bundle, leaf *x509.Certificate, refus
 func (v *Verifier) notLogged(signer Signer, wanted int, err error) *ratify.Error {
 	return &ratify.Error{
 		Code:    ratify.TransparencyInvalid,
-		Message: fmt.Sprintf("the signature of %s is not proven to be in %d of the trusted transparency logs: %s", signer, wanted, ratify.Quote(err.Error())),
+		Message: fmt.Sprintf("the signature of %s is not proven to be in %d of the trusted transparency logs: %s", signer, wanted, reason(err)),
 		Err:     err,
 	}
 }
@@ -321,23 +326,24 @@ func (v *Verifier) notLogged(signer Signer, wanted int, err error) *ratify.Error
 func (v *Verifier) notStamped(signer Signer, wanted int, err error) *ratify.Error {
 	return &ratify.Error{
 		Code:    ratify.TimestampInvalid,
-		Message: fmt.Sprintf("the time of the signature of %s is not proven by %d of the trusted authorities: %s", signer, wanted, ratify.Quote(err.Error())),
+		Message: fmt.Sprintf("the time of the signature of %s is not proven by %d of the trusted authorities: %s", signer, wanted, reason(err)),
 		Err:     err,
 	}
 }
 
-// badCertificate tells a certificate of a stranger from one that was used outside its life.
+// badCertificate refuses a certificate that was used outside its life, or that of its authority.
 func (v *Verifier) badCertificate(signer Signer, leaf *x509.Certificate, at time.Time, err error) *ratify.Error {
-	within := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
-	if _, chained := verify.VerifyLeafCertificate(within, leaf, v.material); chained == nil {
-		return &ratify.Error{
-			Code: ratify.CertificateExpired,
-			Message: fmt.Sprintf("the certificate of %s, valid from %s until %s, was not valid when the signature was made, at %s", signer,
-				leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339)),
-			Remedy: "sign again",
-			Err:    err,
-		}
+	return &ratify.Error{
+		Code: ratify.CertificateExpired,
+		Message: fmt.Sprintf("the certificate of %s, valid from %s until %s, was not valid when the signature was made, at %s", signer,
+			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339)),
+		Remedy: "sign again",
+		Err:    err,
 	}
+}
+
+// foreignCertificate refuses a certificate that anybody may have made.
+func (v *Verifier) foreignCertificate(claimed Signer, err error) *ratify.Error {
 	var names []string
 	for _, authority := range v.material.FulcioCertificateAuthorities() {
 		if fulcio, ok := authority.(*root.FulcioCertificateAuthority); ok {
@@ -346,8 +352,11 @@ func (v *Verifier) badCertificate(signer Signer, leaf *x509.Certificate, at time
 	}
 	return &ratify.Error{
 		Code:    ratify.UntrustedSigner,
-		Message: fmt.Sprintf("the certificate says %s, and was issued by none of the trusted certificate authorities %s", signer, strings.TrimSpace(listed(names))),
+		Message: fmt.Sprintf("the certificate says %s, and was issued by none of the trusted certificate authorities: %s", claimed, listed(names)),
 		Remedy:  "sign with a certificate of one of these, or add its authority to the trusted root",
 		Err:     err,
 	}
 }
+
+// reason is an error's text, for a message. Parsers put line breaks into theirs, and protojson spaces of changing kinds.
+func reason(err error) string { return ratify.Quote(strings.Join(strings.Fields(err.Error()), " ")) }

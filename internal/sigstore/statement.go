@@ -36,7 +36,7 @@ func parseStatement(envelope *protodsse.Envelope) (*statement, error) {
 	}
 	var s statement
 	if err := json.Unmarshal(envelope.GetPayload(), &s); err != nil {
-		return nil, malformed("its statement is no JSON: %s", ratify.Quote(err.Error()))
+		return nil, malformed("its statement is no JSON: %s", reason(err))
 	}
 	switch {
 	case !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/"):

@@ -85,7 +85,7 @@ func readCollection(ctx context.Context, repo ratify.Repository, collection ocis
 		Layers layerList `json:"layers"`
 	}
 	if err := json.Unmarshal(data, &manifest); err != nil {
-		return nil, malformed("the manifest under cosign's tag: %s", ratify.Quote(err.Error()))
+		return nil, malformed("the manifest under cosign's tag: %s", reason(err))
 	}
 	if len(manifest.Layers) > maxTagLayers {
 		return nil, tooLarge("there are more than %d layers under cosign's tag", maxTagLayers)
@@ -188,7 +188,7 @@ func (s *signed) setEnvelope(data []byte) error {
 		} `json:"signatures"`
 	}
 	if err := json.Unmarshal(data, &envelope); err != nil {
-		return malformed("it is no DSSE envelope: %s", ratify.Quote(err.Error()))
+		return malformed("it is no DSSE envelope: %s", reason(err))
 	}
 	if n := len(envelope.Signatures); n != 1 {
 		return malformed("its envelope has %d signatures instead of 1", n)
@@ -249,18 +249,18 @@ func layerEntry(encoded []byte) (*protorekor.TransparencyLogEntry, error) {
 		}
 	}
 	if err := json.Unmarshal(encoded, &promise); err != nil {
-		return nil, malformed("its annotation %s: %s", annotationBundle, ratify.Quote(err.Error()))
+		return nil, malformed("its annotation %s: %s", annotationBundle, reason(err))
 	}
 	var kind struct {
 		APIVersion string `json:"apiVersion"`
 		Kind       string `json:"kind"`
 	}
 	if err := json.Unmarshal(promise.Payload.Body, &kind); err != nil {
-		return nil, malformed("the log entry in its annotation %s: %s", annotationBundle, ratify.Quote(err.Error()))
+		return nil, malformed("the log entry in its annotation %s: %s", annotationBundle, reason(err))
 	}
 	logID, err := hex.DecodeString(promise.Payload.LogID)
 	if err != nil {
-		return nil, malformed("the log in its annotation %s: %s", annotationBundle, ratify.Quote(err.Error()))
+		return nil, malformed("the log in its annotation %s: %s", annotationBundle, reason(err))
 	}
 	return &protorekor.TransparencyLogEntry{
 		LogIndex:          promise.Payload.LogIndex,
@@ -288,7 +288,7 @@ func checkPayload(payload []byte, subject ocispec.Descriptor) error {
 		} `json:"critical"`
 	}
 	if err := json.Unmarshal(payload, &p); err != nil {
-		return malformed("what is signed is no JSON: %s", ratify.Quote(err.Error()))
+		return malformed("what is signed is no JSON: %s", reason(err))
 	}
 	switch {
 	case p.Critical.Type != typeSimpleSigning:

@@ -129,7 +129,7 @@ func TestIdentities(t *testing.T) {
 		})
 		t.Run(s.name+"/another instance", func(t *testing.T) {
 			result, err := examine(t, v, s.store(signAs(t, stranger, s.message, image.Digest, cosigntest.Options{})))
-			expect(t, result, err, ratify.TransparencyInvalid)
+			expect(t, result, err, ratify.UntrustedSigner, "fulcio.ours.example")
 		})
 		t.Run(s.name+"/another identity", func(t *testing.T) {
 			result, err := examine(t, v, s.store(signAs(t, instance, s.message, image.Digest, cosigntest.Options{Identity: "https://ci.example/evil"})))
