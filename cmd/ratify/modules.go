@@ -13,7 +13,11 @@ import (
 	"github.com/ratify-provider/ratify/rule"
 	"github.com/ratify-provider/ratify/store/ocilayout"
 	"github.com/ratify-provider/ratify/store/oras"
+	"github.com/ratify-provider/ratify/verifier/attestation"
+	"github.com/ratify-provider/ratify/verifier/cosign"
 	"github.com/ratify-provider/ratify/verifier/notation"
+	"github.com/ratify-provider/ratify/verifier/sbom"
+	"github.com/ratify-provider/ratify/verifier/vulnerability"
 	"go.uber.org/zap"
 )
 
@@ -54,6 +58,26 @@ func verifierTypes() map[string]verifierType {
 		"notation": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c notation.Config) (*notation.Verifier, error) {
 				return notation.New(c, notation.Deps{Files: set, Revocation: p.revocation})
+			})
+		},
+		"cosign": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+			return fromSettings(settings, func(c cosign.Config) (*cosign.Verifier, error) {
+				return cosign.New(c, cosign.Deps{Files: set})
+			})
+		},
+		"attestation": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+			return fromSettings(settings, func(c attestation.Config) (*attestation.Verifier, error) {
+				return attestation.New(c, attestation.Deps{Files: set})
+			})
+		},
+		"sbom": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+			return fromSettings(settings, func(c sbom.Config) (*sbom.Verifier, error) {
+				return sbom.New(c, sbom.Deps{Files: set})
+			})
+		},
+		"vulnerability": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+			return fromSettings(settings, func(c vulnerability.Config) (*vulnerability.Verifier, error) {
+				return vulnerability.New(c, vulnerability.Deps{Files: set})
 			})
 		},
 	}
@@ -183,9 +207,12 @@ func (g *generation) warnings() []string {
 // makeModule finds the type of a module in the table and makes it.
 func makeModule[M any, T ~func(*process, config.Settings, *files.Set) (M, error)](
 	p *process, types map[string]T, place string, m config.Module, set *files.Set) (module M, err error) {
-	construct, ok := types[m.Type]
-	if ok {
-		return construct(p, m.Settings, set)
+	if construct, ok := types[m.Type]; ok {
+		made, err := construct(p, m.Settings, set)
+		if err != nil {
+			return module, err // made is not nil then, but a nil of its type
+		}
+		return made, nil
 	}
 	known := slices.Sorted(maps.Keys(types))
 	switch near := config.Nearest(m.Type, known); {
