@@ -97,14 +97,14 @@ func writeFile(t *testing.T, text string) string {
 }
 
 func TestBasicAuthentication(t *testing.T) {
-	for name, credentials := range map[string]func(f *fakeRegistry) *Credentials{
-		"password": func(*fakeRegistry) *Credentials { return &Credentials{Username: plantedUser, Password: plantedSecret} },
-		"password file": func(*fakeRegistry) *Credentials {
-			return &Credentials{Username: plantedUser, PasswordFile: writeFile(t, plantedSecret+"\n")}
+	for name, credentials := range map[string]func(f *fakeRegistry) Sources{
+		"password": func(*fakeRegistry) Sources { return Sources{{Username: plantedUser, Password: plantedSecret}} },
+		"password file": func(*fakeRegistry) Sources {
+			return Sources{{Username: plantedUser, PasswordFile: writeFile(t, plantedSecret+"\n")}}
 		},
-		"docker config": func(f *fakeRegistry) *Credentials {
+		"docker config": func(f *fakeRegistry) Sources {
 			auth := strings.TrimPrefix(basicAuth(plantedUser, plantedSecret), "Basic ")
-			return &Credentials{DockerConfig: writeFile(t, fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host, auth))}
+			return Sources{{DockerConfig: writeFile(t, fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host, auth))}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,16 +130,16 @@ func TestTokenAuthentication(t *testing.T) {
 	c := newFixture()
 	for _, tc := range []struct {
 		name, scope string
-		credentials *Credentials
+		credentials Sources
 		want        tokenRequest
 	}{
 		{"anonymous", "repository:app:pull", nil,
 			tokenRequest{method: "GET", query: "scope=repository%3Aapp%3Apull&service=registry"}},
-		{"password", "repository:app:pull", &Credentials{Username: plantedUser, Password: plantedSecret},
+		{"password", "repository:app:pull", Sources{{Username: plantedUser, Password: plantedSecret}},
 			tokenRequest{method: "GET", query: "scope=repository%3Aapp%3Apull&service=registry", authorization: basicAuth(plantedUser, plantedSecret)}},
-		{"identity token", "repository:app:pull", &Credentials{IdentityToken: plantedSecret},
+		{"identity token", "repository:app:pull", Sources{{IdentityToken: plantedSecret}},
 			tokenRequest{method: "POST", form: "client_id=ratify&grant_type=refresh_token&refresh_token=" + plantedSecret + "&scope=repository%3Aapp%3Apull&service=registry"}},
-		{"identity token file", "repository:app:pull", &Credentials{IdentityTokenFile: writeFile(t, plantedSecret+"\n")},
+		{"identity token file", "repository:app:pull", Sources{{IdentityTokenFile: writeFile(t, plantedSecret+"\n")}},
 			tokenRequest{method: "POST", form: "client_id=ratify&grant_type=refresh_token&refresh_token=" + plantedSecret + "&scope=repository%3Aapp%3Apull&service=registry"}},
 		{"no scope in the challenge", "", nil,
 			tokenRequest{method: "GET", query: "scope=repository%3Aapp%3Apull&service=registry"}},
@@ -170,7 +170,7 @@ func TestTokenAuthentication(t *testing.T) {
 func TestRegistryTokenIsUsedAsItIs(t *testing.T) {
 	c := newFixture()
 	f, s, entry := withTokens(t, c, "", func(token string) bool { return token == plantedSecret })
-	entry.Credentials = &Credentials{DockerConfig: writeFile(t, fmt.Sprintf(`{"auths":{%q:{"registrytoken":%q}}}`, f.host, plantedSecret))}
+	entry.Credentials = Sources{{DockerConfig: writeFile(t, fmt.Sprintf(`{"auths":{%q:{"registrytoken":%q}}}`, f.host, plantedSecret))}}
 	if err := resolveTag(t.Context(), open(t, newStore(t, Deps{}, entry), f.repository()), c); err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 			c := newFixture()
 			f, s, entry := withTokens(t, c, "", anyToken)
 			s.answer = tc.answer
-			entry.Credentials = &Credentials{IdentityToken: plantedSecret}
+			entry.Credentials = Sources{{IdentityToken: plantedSecret}}
 			checkFailure(t, resolveTag(t.Context(), open(t, newStore(t, Deps{}, entry), f.repository()), c), tc.want)
 			if len(f.seen()) > 1 || len(s.seen()) > 2 {
 				t.Errorf("%d requests to the registry, %d for tokens", len(f.seen()), len(s.seen()))
@@ -275,7 +275,7 @@ func TestRefusedCredentialRests(t *testing.T) {
 			if tc.challenge != "" {
 				f.before = answer(401, "", nil, "Www-Authenticate", tc.challenge)
 			}
-			entry.Credentials = &Credentials{Username: plantedUser, Password: plantedSecret}
+			entry.Credentials = Sources{{Username: plantedUser, Password: plantedSecret}}
 			pool := NewPool()
 			pool.refusedFor = 200 * time.Millisecond
 			store := newStore(t, Deps{Pool: pool}, entry)
@@ -292,7 +292,7 @@ func TestRefusedCredentialRests(t *testing.T) {
 				t.Errorf("%d requests for another repository, spared: want %v", n, tc.others)
 			}
 			// Another credential is another matter, and so is this one after a while.
-			entry.Credentials = &Credentials{Username: plantedUser, Password: "another"}
+			entry.Credentials = Sources{{Username: plantedUser, Password: "another"}}
 			before := total()
 			checkFailure(t, resolveTag(t.Context(), open(t, newStore(t, Deps{Pool: pool}, entry), f.repository()), c), ratify.RegistryAuth)
 			if total() == before {
@@ -334,7 +334,7 @@ func TestRemedyOfRefusedAccess(t *testing.T) {
 			f := newFake(t, c.content())
 			f.before = answer(401, "", nil, "Www-Authenticate", `Basic realm="x"`)
 			repo := openFake(t, f, func(r *Registry) {
-				r.Credentials = &Credentials{DockerConfig: writeFile(t, strings.ReplaceAll(tc.config, "HOST", f.host))}
+				r.Credentials = Sources{{DockerConfig: writeFile(t, strings.ReplaceAll(tc.config, "HOST", f.host))}}
 			})
 			err := resolveTag(t.Context(), repo, c)
 			checkFailure(t, err, ratify.RegistryAuth)
@@ -384,7 +384,7 @@ func TestOneTokenForMany(t *testing.T) {
 func TestPoolOutlivesAStore(t *testing.T) {
 	c := newFixture()
 	f, s, entry := withTokens(t, c, "", anyToken)
-	entry.Credentials = &Credentials{Username: plantedUser, Password: plantedSecret}
+	entry.Credentials = Sources{{Username: plantedUser, Password: plantedSecret}}
 	pool := NewPool()
 	read := func(entry Registry) {
 		t.Helper()
@@ -398,7 +398,7 @@ func TestPoolOutlivesAStore(t *testing.T) {
 		t.Errorf("%d tokens for two stores of the same settings, want 1", n)
 	}
 	for name, change := range map[string]func(*Registry){
-		"another password": func(r *Registry) { r.Credentials = &Credentials{Username: plantedUser, Password: "other"} },
+		"another password": func(r *Registry) { r.Credentials = Sources{{Username: plantedUser, Password: "other"}} },
 		"no credentials":   func(r *Registry) { r.Credentials = nil },
 		"another CA file":  func(r *Registry) { r.CAFile = caFile(t, f.server, s.server, f.server) },
 	} {

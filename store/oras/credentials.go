@@ -1,23 +1,239 @@
 package oras
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/keyring"
 )
+
+// maxSources bounds the credential sources of one registry: a few clouds, and a few teams.
+const maxSources = 32
+
+// Sources are where credentials for a registry come from, in the order in which they are tried: the first that has one for
+// a repository is used, and when the registry refuses it (401 or 403, its own or its token server's) the next one's, within
+// the same request. A refused credential rests for 5 s. Requests go without credentials only where no source has any: a
+// registry that serves some repositories to everybody would otherwise answer for another than is asked about.
+//
+// A single one may be written without a list.
+type Sources []Credentials
+
+// UnmarshalJSON takes one object or a list of them, strictly: unknown fields are errors.
+func (s *Sources) UnmarshalJSON(data []byte) error {
+	*s = nil
+	if string(data) == "null" {
+		return nil
+	}
+	var items []json.RawMessage
+	list := bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("["))
+	if !list {
+		items = []json.RawMessage{data}
+	} else if err := json.Unmarshal(data, &items); err != nil {
+		return errors.New("it is no list of mappings")
+	}
+	*s = make(Sources, len(items))
+	var errs []string
+	for i, item := range items {
+		place := ""
+		if list {
+			place = fmt.Sprintf("[%d]", i)
+		}
+		if err := config.NewSettings(place, item).Decode(&(*s)[i]); err != nil {
+			errs = append(errs, strings.Split(err.Error(), "\n")...)
+		}
+	}
+	if len(errs) > 0 {
+		return errors.New(strings.Join(errs, "; ")) // one line: its reader puts the place before it
+	}
+	return nil
+}
+
+// Credentials are one source. Exactly one of DockerConfig, Username, IdentityToken(File), Helper, Provider,
+// PullSecretDirectory and PullSecrets is set. A user name or an identity token needs a Registry with an exact host, so that
+// no name that somebody else chose gets it. A credential is sent to the registry that it was found for and to its token
+// server, and to no other host.
+type Credentials struct {
+	// Repositories are for which repositories of the registry the source is: paths below its host, without it, by whole
+	// components: acme is for acme/app, and not for acme2/app. None means all.
+	Repositories []string `json:"repositories,omitempty"`
+	// Namespaces are for which tenants the source is: names of namespaces, or beginnings of names that end in *, of which *
+	// alone is everybody, the cluster itself included. Without it the source is the cluster's own and no tenant's: a tenant
+	// whose images it read could find out about, and have admitted, what the tenant has no right to pull. Pull secrets of
+	// namespaces are their tenants', and need no Namespaces. Where tenancy is off there is only the cluster.
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// DockerConfig is the path of a docker config.json, or of a mounted Secret of the type
+	// kubernetes.io/dockerconfigjson. Its entry with the longest path that holds the repository is used. Credential
+	// helpers that it names are not run: a program runs only where Helper or Provider names it.
+	DockerConfig string `json:"dockerConfig,omitempty"`
+	// Username goes with Password or PasswordFile.
+	Username string `json:"username,omitempty"`
+	Password Secret `json:"password,omitempty"`
+	// PasswordFile is the path of a file with the password; white space at its end is cut off.
+	PasswordFile string `json:"passwordFile,omitempty"`
+	// IdentityToken is a refresh token that the token server exchanges for access tokens.
+	IdentityToken     Secret `json:"identityToken,omitempty"`
+	IdentityTokenFile string `json:"identityTokenFile,omitempty"`
+	// Helper is a docker credential helper.
+	Helper *Helper `json:"helper,omitempty"`
+	// Provider is a set of the kubelet's credential provider plugins.
+	Provider *Provider `json:"provider,omitempty"`
+	// PullSecretDirectory is where pull secrets are mounted: each file in it is read as DockerConfig is, and so are
+	// .dockerconfigjson and .dockercfg in it and in the directories in it. All that have an entry for the repository are
+	// tried, in the order of their names.
+	PullSecretDirectory string `json:"pullSecretDirectory,omitempty"`
+	// PullSecrets are the tenant's own, read from the API server.
+	PullSecrets *PullSecrets `json:"pullSecrets,omitempty"`
+}
+
+// A Helper is a program of docker's credential helper protocol. It is run with the argument get and the registry's host on
+// its standard input, without a shell, for at most 5 s, with PATH, HOME and what is said here as its environment, and it
+// may write 64 KiB. Its answer is kept for 5 min, that it has none for 1 min, a failure for 5 s. It is asked for hosts that
+// match the registry's, which must not be *: a helper that knows a credential for any host would hand it to anybody's.
+type Helper struct {
+	// Name is what follows docker-credential- in the name of a program on the PATH, or the absolute path of a program.
+	Name string `json:"name"`
+	// Env are variables of its environment.
+	Env []Variable `json:"env,omitempty"`
+	// PassEnvironment are the names of variables of this process that it gets, too: those that a cloud's webhook puts
+	// into the pod, AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE for one.
+	PassEnvironment []string `json:"passEnvironment,omitempty"`
+}
+
+// A Provider is a configuration of the kubelet's credential provider plugins (kubelet.config.k8s.io/v1,
+// credentialprovider.kubelet.k8s.io/v1): what nodes have for ECR, ACR and Artifact Registry serves here unchanged. A plugin
+// runs for the images that its matchImages name, as a Helper does; its answer is kept as long as it says, from 5 s to 12 h.
+// Paths in matchImages and in answers are prefixes by whole components. tokenAttributes are refused: there is no pod whose
+// token could be sent.
+type Provider struct {
+	// Config is the path of the CredentialProviderConfig.
+	Config string `json:"config"`
+	// BinDir is the directory of the plugins, an absolute path.
+	BinDir string `json:"binDir"`
+	// PassEnvironment is as in Helper.
+	PassEnvironment []string `json:"passEnvironment,omitempty"`
+}
+
+// PullSecrets are those that a service account of the tenant's namespace names as imagePullSecrets, at most ten. They are
+// read with the verb get alone and kept for 1 min. What a pod names itself is not known here. The zero value is for a
+// program in a pod of the cluster.
+type PullSecrets struct {
+	// ServiceAccount is the account's name; empty is default.
+	ServiceAccount string `json:"serviceAccount,omitempty"`
+	// APIServer is the URL of the API server, https://host:port; empty is the cluster's own.
+	APIServer string `json:"apiServer,omitempty"`
+	// TokenFile and CAFile are the paths of a token for the API server and of its CA, read again as they rotate; empty is
+	// where the kubelet mounts them, /var/run/secrets/kubernetes.io/serviceaccount.
+	TokenFile string `json:"tokenFile,omitempty"`
+	CAFile    string `json:"caFile,omitempty"`
+}
+
+// A Variable is a variable of a program's environment. Its value may be a secret.
+type Variable struct {
+	Name  string `json:"name"`
+	Value Secret `json:"value"`
+}
+
+// ways names which kinds of source are set.
+func (c Credentials) ways() []string {
+	var set []string
+	for _, way := range []struct {
+		name string
+		set  bool
+	}{
+		{"dockerConfig", c.DockerConfig != ""}, {"username", c.Username != ""},
+		{"identityToken", c.IdentityToken != ""}, {"identityTokenFile", c.IdentityTokenFile != ""},
+		{"helper", c.Helper != nil}, {"provider", c.Provider != nil},
+		{"pullSecretDirectory", c.PullSecretDirectory != ""}, {"pullSecrets", c.PullSecrets != nil},
+	} {
+		if way.set {
+			set = append(set, way.name)
+		}
+	}
+	return set
+}
+
+// check tells what is wrong with a source by itself, for registries whose host matches the pattern.
+func (c Credentials) check(pattern hostPattern) error {
+	ways := c.ways()
+	password := c.Password != "" || c.PasswordFile != ""
+	static := c.Username != "" || c.IdentityToken != "" || c.IdentityTokenFile != ""
+	switch {
+	case len(ways) > 1:
+		return fmt.Errorf("set exactly one of %s, or make them a list", strings.Join(ways, ", "))
+	case c.Password != "" && c.PasswordFile != "":
+		return errors.New("set only one of password, passwordFile")
+	case len(ways) == 1 && password != (c.Username != ""), len(ways) == 0 && password:
+		return errors.New("username needs password or passwordFile, and they need username")
+	case len(ways) == 0:
+		return errors.New("set exactly one of dockerConfig, username, identityToken, identityTokenFile, helper, provider, pullSecretDirectory, pullSecrets")
+	case static && !pattern.exact():
+		return errors.New("they would be sent to hosts that somebody else may own; name an exact host, or use dockerConfig")
+	case c.Helper != nil && pattern.any:
+		return errors.New("helper: it would be asked for hosts that somebody else may own; name a host, or *.domain")
+	}
+	return nil
+}
+
+// parseRepositories checks paths below a registry's host.
+func parseRepositories(texts []string, pattern hostPattern) error {
+	for i, text := range texts {
+		if rest, ok := strings.CutPrefix(text, pattern.text+"/"); ok && pattern.exact() {
+			return fmt.Errorf("repositories[%d]: leave the host out: %s", i, rest)
+		}
+		subject, err := ratify.ParseKey("host.example/" + text)
+		if err != nil || subject.Repository != "host.example/"+text || strings.ContainsAny(text, ":@") {
+			return fmt.Errorf("repositories[%d]: %s is no path of a repository, or the beginning of one in whole components, such as acme or acme/app", i, ratify.Quote(text))
+		}
+	}
+	return nil
+}
+
+// namespacePattern is what Namespaces holds: a name, or the beginning of one and an asterisk.
+var namespacePattern = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|([a-z0-9][-a-z0-9]{0,61})?\*)$`)
+
+func parseNamespaces(texts []string) error {
+	for i, text := range texts {
+		if !namespacePattern.MatchString(text) {
+			return fmt.Errorf("namespaces[%d]: %s is neither the name of a namespace nor the beginning of one with an asterisk, such as team-*", i, ratify.Quote(text))
+		}
+	}
+	return nil
+}
+
+func readSecret(set *files.Set, path string) (string, error) {
+	data, err := set.Read(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimRight(string(data), " \t\r\n")
+	if text == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return text, nil
+}
+
+// readRing reads a docker config.
+func readRing(set *files.Set, path string) (keyring.Ring, error) {
+	data, err := set.Read(path)
+	if err != nil {
+		return keyring.Ring{}, err
+	}
+	ring, err := keyring.Parse(data)
+	if err != nil {
+		return keyring.Ring{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return ring, nil
+}
 
 // DefaultDockerConfig returns the path of the docker config.json of the user, by $DOCKER_CONFIG or the home directory,
 // or "" where there is none or it is not about credentials. It is for the command line: a server names its file.
@@ -37,263 +253,9 @@ func DefaultDockerConfig() string {
 	var set files.Set
 	if data, err := set.Read(name); err == nil {
 		// Whatever else is wrong with the file is told where it is read.
-		if _, err := parseDockerConfig(data); errors.Is(err, errNoCredentials) {
+		if _, err := keyring.Parse(data); errors.Is(err, keyring.ErrNoCredentials) {
 			return ""
 		}
 	}
 	return name
-}
-
-// credentialSource gives the credential for a repository; nil gives none.
-type credentialSource struct {
-	static auth.Credential
-	docker dockerConfig
-}
-
-// lookup returns the credential for a repository, and whether the docker config has a helper for its host instead.
-func (s *credentialSource) lookup(host, path string) (cred auth.Credential, helper bool) {
-	if s == nil {
-		return auth.EmptyCredential, false
-	}
-	if s.docker.auths == nil {
-		return s.static, false
-	}
-	return s.docker.lookup(host, path)
-}
-
-func newCredentialSource(c *Credentials, pattern hostPattern, set *files.Set) (*credentialSource, error) {
-	if c == nil {
-		return nil, nil
-	}
-	ways := 0
-	for _, set := range []bool{c.DockerConfig != "", c.Username != "", c.IdentityToken != "", c.IdentityTokenFile != ""} {
-		if set {
-			ways++
-		}
-	}
-	password := c.Password != "" || c.PasswordFile != ""
-	switch {
-	case ways != 1:
-		return nil, errors.New("set exactly one of dockerConfig, username, identityToken, identityTokenFile")
-	case c.Password != "" && c.PasswordFile != "":
-		return nil, errors.New("set only one of password, passwordFile")
-	case password != (c.Username != ""):
-		return nil, errors.New("username needs password or passwordFile, and they need username")
-	case c.DockerConfig == "" && !pattern.exact():
-		return nil, errors.New("they would be sent to hosts that somebody else may own; name an exact host, or use dockerConfig")
-	}
-	if c.DockerConfig != "" {
-		data, err := set.Read(c.DockerConfig)
-		if err != nil {
-			return nil, fmt.Errorf("dockerConfig: %w", err)
-		}
-		docker, err := parseDockerConfig(data)
-		if err != nil {
-			return nil, fmt.Errorf("dockerConfig: %s: %w", c.DockerConfig, err)
-		}
-		return &credentialSource{docker: docker}, nil
-	}
-	s := &credentialSource{static: auth.Credential{Username: c.Username, Password: string(c.Password), RefreshToken: string(c.IdentityToken)}}
-	if c.PasswordFile != "" {
-		text, err := readSecret(set, c.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("passwordFile: %w", err)
-		}
-		s.static.Password = text
-	}
-	if c.IdentityTokenFile != "" {
-		text, err := readSecret(set, c.IdentityTokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("identityTokenFile: %w", err)
-		}
-		s.static.RefreshToken = text
-	}
-	return s, nil
-}
-
-func readSecret(set *files.Set, path string) (string, error) {
-	data, err := set.Read(path)
-	if err != nil {
-		return "", err
-	}
-	text := strings.TrimRight(string(data), " \t\r\n")
-	if text == "" {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return text, nil
-}
-
-// dockerConfig is what is read of a docker config.json: credentials by host[/path], and the hosts of helpers.
-type dockerConfig struct {
-	auths   map[string]auth.Credential
-	globs   []string // the keys of auths with wildcards in their host, in the order in which they are tried
-	helpers map[string]bool
-	store   bool // one helper for all hosts
-}
-
-// dockerEntry is the entry of one registry.
-type dockerEntry struct {
-	Auth          string `json:"auth"`
-	Username      string `json:"username"`
-	Password      string `json:"password"`
-	IdentityToken string `json:"identitytoken"`
-	RegistryToken string `json:"registrytoken"`
-}
-
-// errNoCredentials says that a file is not about credentials at all, which is more likely a mistake than anonymous access.
-var errNoCredentials = errors.New("it has neither auths nor credHelpers nor credsStore, and is no .dockercfg: a list of registries with their credentials")
-
-// parseDockerConfig reads the format of docker's config.json, or that of its predecessor .dockercfg, which is auths alone.
-// Its errors hold nothing of the file but the names of registries: a broken credential is still a credential.
-func parseDockerConfig(data []byte) (dockerConfig, error) {
-	var file struct {
-		Auths       map[string]dockerEntry `json:"auths"`
-		CredHelpers map[string]string      `json:"credHelpers"`
-		CredsStore  string                 `json:"credsStore"`
-	}
-	if json.Unmarshal(data, &file) != nil {
-		return dockerConfig{}, errors.New("it is no docker configuration: not JSON of its form")
-	}
-	place := "auths[%s]"
-	legacy := file.Auths == nil && len(file.CredHelpers) == 0 && file.CredsStore == ""
-	if legacy {
-		place = "%s"
-		if json.Unmarshal(data, &file.Auths) != nil {
-			return dockerConfig{}, errNoCredentials
-		}
-	}
-	config := dockerConfig{auths: map[string]auth.Credential{}, helpers: map[string]bool{}, store: file.CredsStore != ""}
-	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(file.Auths)) {
-		if err := config.add(key, file.Auths[key]); err != nil {
-			errs = append(errs, fmt.Errorf(place+"%w", ratify.Quote(key), err))
-		}
-	}
-	if legacy && len(config.auths) == 0 && len(errs) == 0 {
-		return dockerConfig{}, errNoCredentials
-	}
-	// As the kubelet has it, in falling order of the bytes: wildcards sort before letters, and a host before its paths, so
-	// that what is more specific comes first. The kubelet then tries all that match, and this program the first.
-	slices.Sort(config.globs)
-	slices.Reverse(config.globs)
-	for key := range file.CredHelpers {
-		config.helpers[dockerKey(key)] = true
-	}
-	return config, errors.Join(errs...)
-}
-
-// add takes one entry; its errors are continuations of the entry's place.
-func (c *dockerConfig) add(key string, a dockerEntry) error {
-	cred := auth.Credential{Username: a.Username, Password: a.Password, RefreshToken: a.IdentityToken, AccessToken: a.RegistryToken}
-	if a.Auth != "" {
-		// docker itself reads auth first, and the fields beside it only where there is none.
-		text, err := base64.StdEncoding.DecodeString(a.Auth)
-		username, password, ok := strings.Cut(string(text), ":")
-		if err != nil || !ok || username == "" {
-			return errors.New(".auth is not user:password in base64")
-		}
-		cred.Username, cred.Password = username, strings.TrimRight(password, "\x00")
-	}
-	if cred == auth.EmptyCredential {
-		return nil // docker leaves {} behind for hosts whose credentials a helper keeps
-	}
-	name := dockerKey(key)
-	if other, taken := c.auths[name]; taken {
-		if other != cred {
-			return fmt.Errorf(": there is another credential for %s", ratify.Quote(name))
-		}
-		return nil
-	}
-	host, prefix, _ := strings.Cut(name, "/")
-	glob, err := isGlob(host)
-	switch {
-	case err != nil:
-		return err
-	case strings.Contains(prefix, "*"):
-		return errors.New(": a path has no wildcards; it is for all repositories below it as it is")
-	case glob:
-		c.globs = append(c.globs, name)
-	}
-	c.auths[name] = cred
-	return nil
-}
-
-// isGlob tells whether the host of an entry has wildcards, those of path.Match: the kubelet's are the same.
-func isGlob(host string) (bool, error) {
-	name, port := splitPort(host)
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || !strings.ContainsAny(host, `*?[\`) {
-		return false, nil
-	}
-	bad := strings.ContainsAny(port, `*?[]\`)
-	for label := range strings.SplitSeq(name, ".") {
-		_, err := path.Match(label, "")
-		bad = bad || err != nil
-	}
-	if bad {
-		return false, errors.New(": the wildcards of its host are malformed; they stand for one label, or a part of one, and not for a port")
-	}
-	return true, nil
-}
-
-// matchGlob tells whether an entry with wildcards in its host is for a repository. A wildcard stands for no dot, so that
-// *.example is not for a.b.example; ports are equal; the path is a prefix by whole components.
-func matchGlob(key, host, repository string) bool {
-	pattern, prefix, _ := strings.Cut(key, "/")
-	if prefix != "" && !strings.HasPrefix(repository+"/", prefix+"/") {
-		return false
-	}
-	patternName, patternPort := splitPort(pattern)
-	name, port := splitPort(host)
-	patterns, labels := strings.Split(patternName, "."), strings.Split(name, ".")
-	if patternPort != port || len(patterns) != len(labels) {
-		return false
-	}
-	for i, label := range labels {
-		if ok, err := path.Match(patterns[i], label); !ok || err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// dockerKey brings a key of auths into the form host[/path]: docker login writes https://index.docker.io/v1/ for Docker
-// Hub, and a URL or a host for others.
-func dockerKey(key string) string {
-	key = strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://")
-	key = strings.TrimRight(key, "/")
-	for _, api := range []string{"/v1", "/v2"} {
-		key = strings.TrimSuffix(key, api)
-	}
-	host, path, _ := strings.Cut(key, "/")
-	if path == "" {
-		return dockerHost(host)
-	}
-	return dockerHost(host) + "/" + path
-}
-
-// dockerHost gives a host the one spelling that entries are kept and looked up under.
-func dockerHost(host string) string {
-	return dockerAlias(strings.TrimSuffix(strings.ToLower(host), ":"+defaultPort))
-}
-
-// lookup finds the entry whose path holds the repository and is the longest, by whole components. An entry that names the
-// host goes before those with wildcards.
-func (c dockerConfig) lookup(host, repository string) (cred auth.Credential, helper bool) {
-	host = dockerHost(host)
-	for prefix := repository; prefix != ""; {
-		if cred, ok := c.auths[host+"/"+prefix]; ok {
-			return cred, false
-		}
-		i := strings.LastIndexByte(prefix, '/')
-		prefix = prefix[:max(i, 0)]
-	}
-	if cred, ok := c.auths[host]; ok {
-		return cred, false
-	}
-	for _, key := range c.globs {
-		if matchGlob(key, host, repository) {
-			return c.auths[key], false
-		}
-	}
-	return auth.EmptyCredential, c.store || c.helpers[host]
 }

@@ -19,7 +19,7 @@ type entry struct {
 	allowPrivate  bool
 	authHosts     []hostPattern
 	redirectHosts []hostPattern
-	credentials   *credentialSource
+	sources       []*source
 	client        *client
 }
 
@@ -36,8 +36,10 @@ func newEntry(place string, r Registry, deps Deps) (*entry, error) {
 	e := &entry{pattern: pattern, class: pattern.text, plainHTTP: r.PlainHTTP, allowPrivate: r.AllowPrivate}
 	e.authHosts = parseHosts("authHosts", r.AuthHosts, fail)
 	e.redirectHosts = parseHosts("redirectHosts", r.RedirectHosts, fail)
-	e.credentials, err = newCredentialSource(r.Credentials, pattern, deps.Files)
-	fail("credentials", err)
+	e.sources, err = newSources(r.Credentials, pattern, deps)
+	if err != nil {
+		errs = append(errs, prefixed(place+".", err)...)
+	}
 	settings := clientSettings{allowPrivate: r.AllowPrivate, noProxy: strings.Join(r.NoProxy, ",")}
 	if r.CAFile != "" {
 		settings.caPEM, err = deps.Files.Read(r.CAFile)
@@ -57,6 +59,14 @@ func newEntry(place string, r Registry, deps Deps) (*entry, error) {
 	e.client, err = deps.Pool.client(settings)
 	fail("caFile", err)
 	return e, errors.Join(errs...)
+}
+
+// prefixed puts the place before each of several errors.
+func prefixed(place string, err error) (errs []error) {
+	for line := range strings.Lines(err.Error()) {
+		errs = append(errs, errors.New(place+strings.TrimRight(line, "\n")))
+	}
+	return errs
 }
 
 func parseHosts(field string, texts []string, fail func(string, error)) []hostPattern {

@@ -124,8 +124,8 @@ func hostOf(origin string) string {
 
 func (s *session) authRemedy() string {
 	switch {
-	case s.helper:
-		return "the docker config leaves this registry to a credential helper, which is not run: put the credentials into its auths"
+	case s.hint != "":
+		return s.hint
 	case s.cred == auth.EmptyCredential:
 		return "check that the image exists, and configure credentials for this registry in the store's settings if it is private"
 	default:

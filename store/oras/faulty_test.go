@@ -24,6 +24,7 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
 )
@@ -386,7 +387,7 @@ func TestPlainHTTP(t *testing.T) {
 
 // Failures that cannot be staged on one machine, by the errors that the standard library has for them.
 func TestWordsForFailuresOfTheNetwork(t *testing.T) {
-	s := open(t, newStore(t, Deps{}), "registry.example/app").(*repository).session
+	s := open(t, newStore(t, Deps{}), "registry.example/app").(*access).as(auth.EmptyCredential).session
 	for _, tc := range []struct {
 		err   error
 		words string

@@ -20,6 +20,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/store/storetest"
@@ -357,7 +358,7 @@ func TestMaliciousRegistry(t *testing.T) {
 				f.before = tc.before(s)
 			}
 			repo := openFake(t, f, func(r *Registry) {
-				r.Credentials = &Credentials{Username: plantedUser, Password: plantedSecret}
+				r.Credentials = Sources{{Username: plantedUser, Password: plantedSecret}}
 				// The stranger's certificate is trusted: nothing but the rule may stop a connection to it.
 				r.CAFile = caFile(t, f.server, s.server)
 			})
@@ -519,7 +520,7 @@ func TestAllowedRedirectCarriesNoCredentials(t *testing.T) {
 		return answer(307, "", nil, "Location", cdn.URL+"/blob?signature=1")(w, r)
 	}
 	repo := openFake(t, f, func(r *Registry) {
-		r.Credentials = &Credentials{Username: plantedUser, Password: plantedSecret}
+		r.Credentials = Sources{{Username: plantedUser, Password: plantedSecret}}
 		r.CAFile = caFile(t, f.server, cdn)
 		r.RedirectHosts = []string{cdn.Listener.Addr().String()}
 	})
@@ -549,7 +550,7 @@ func TestRedirectOnTheSameHostKeepsCredentials(t *testing.T) {
 			return answer(307, "", nil, "Location", "/elsewhere/blob")(w, r)
 		}
 	}
-	repo := openFake(t, f, func(r *Registry) { r.Credentials = &Credentials{Username: plantedUser, Password: plantedSecret} })
+	repo := openFake(t, f, func(r *Registry) { r.Credentials = Sources{{Username: plantedUser, Password: plantedSecret}} })
 	if err := fetchBlob(t.Context(), repo, c); err != nil {
 		t.Error(err)
 	}
@@ -618,7 +619,7 @@ func TestAllow(t *testing.T) {
 		{"other.example", byRedirect, "https://registry.example/", false},
 	} {
 		t.Run(fmt.Sprint(tc.registry, " ", tc.kind, " ", tc.url), func(t *testing.T) {
-			s := open(t, store, tc.registry+"/app").(*repository).session
+			s := open(t, store, tc.registry+"/app").(*access).as(auth.EmptyCredential).session
 			u, err := url.Parse(tc.url)
 			if err != nil {
 				t.Fatal(err)
@@ -652,7 +653,7 @@ func FuzzReferrersPage(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := repo.(*repository)
+	r := repo.(*access).as(auth.EmptyCredential)
 	f.Fuzz(func(t *testing.T, body []byte, link string) {
 		u, err := url.Parse(r.url("referrers", c.image.Desc.Digest.String()))
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/keyring"
 )
 
 // Docker Hub's names: the one in references, the one that serves, the one that gives tokens.
@@ -35,18 +36,9 @@ func builtInHosts(serving string) (authHosts, redirectHosts []hostPattern) {
 	return nil, nil
 }
 
-// dockerAlias gives all names of Docker Hub the one that references have, so that they share one entry.
-func dockerAlias(host string) string {
-	switch host {
-	case dockerRegistry, "index.docker.io":
-		return dockerHub
-	}
-	return host
-}
-
 // servingHost is the host that requests for a registry go to.
 func servingHost(host string) string {
-	if dockerAlias(host) == dockerHub {
+	if keyring.HubAlias(host) == dockerHub {
 		return dockerRegistry
 	}
 	return host
@@ -77,7 +69,7 @@ func parseHost(text string) (hostPattern, error) {
 		return hostPattern{}, fmt.Errorf("%q is no host", text)
 	}
 	canonical := subject.Host()
-	if canonical == dockerHub && dockerAlias(strings.ToLower(host)) != dockerHub {
+	if canonical == dockerHub && keyring.HubAlias(strings.ToLower(host)) != dockerHub {
 		return hostPattern{}, fmt.Errorf("%q is no host: without a dot it needs a port, :443 for the default one", text)
 	}
 	name, port := splitReference(canonical)
@@ -96,7 +88,7 @@ func parseRegistryHost(text string) (hostPattern, error) {
 	if text == "" {
 		return hostPattern{}, errors.New(`it is empty; write host[:port], *.domain or *`)
 	}
-	p, err := parseHost(dockerAlias(strings.ToLower(text)))
+	p, err := parseHost(keyring.HubAlias(strings.ToLower(text)))
 	if err != nil {
 		return hostPattern{}, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/keyring"
 )
 
 // Config says how registries are reached. The zero value reaches every registry on a public address over HTTPS, without
@@ -35,8 +36,9 @@ type Registry struct {
 	PlainHTTP bool `json:"plainHTTP,omitempty"`
 	// AllowPrivate allows loopback and private addresses for the registry, its token server and its redirects.
 	AllowPrivate bool `json:"allowPrivate,omitempty"`
-	// Credentials are sent to the registry and its token server; nil means anonymous.
-	Credentials *Credentials `json:"credentials,omitempty"`
+	// Credentials are one source of credentials, or a list of them in the order in which they are tried; none means
+	// access without.
+	Credentials Sources `json:"credentials,omitempty"`
 	// AuthHosts are the hosts of token servers beside the registry's own, as host[:port] or *.domain[:port]. Docker Hub's
 	// is built in.
 	AuthHosts []string `json:"authHosts,omitempty"`
@@ -51,23 +53,6 @@ type Registry struct {
 	Proxy Secret `json:"proxy,omitempty"`
 	// NoProxy are the exceptions, as in the environment variable NO_PROXY: hosts, .domains, addresses, CIDR ranges.
 	NoProxy []string `json:"noProxy,omitempty"`
-}
-
-// Credentials give one way to authenticate. Exactly one of DockerConfig, Username and IdentityToken(File) is set. Other
-// ways than DockerConfig need a Registry with an exact host, so that no name that somebody else chose gets them.
-type Credentials struct {
-	// DockerConfig is the path of a docker config.json, or of a mounted Secret of the type
-	// kubernetes.io/dockerconfigjson. Its entry with the longest path that holds the repository is used. Credential
-	// helpers that it names are not run.
-	DockerConfig string `json:"dockerConfig,omitempty"`
-	// Username goes with Password or PasswordFile.
-	Username string `json:"username,omitempty"`
-	Password Secret `json:"password,omitempty"`
-	// PasswordFile is the path of a file with the password; white space at its end is cut off.
-	PasswordFile string `json:"passwordFile,omitempty"`
-	// IdentityToken is a refresh token that the token server exchanges for access tokens.
-	IdentityToken     Secret `json:"identityToken,omitempty"`
-	IdentityTokenFile string `json:"identityTokenFile,omitempty"`
 }
 
 // A Secret is text that no formatting and no encoding shows.
@@ -139,20 +124,23 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	return s, nil
 }
 
-// Open returns the repository of the subject, twice: evidence is where the subject is. It does no I/O.
+// Open returns the repository of the subject, twice: evidence is where the subject is. It does no I/O. Subject.Namespace is
+// the tenant whose credentials are used; empty is the cluster.
 func (s *Store) Open(_ context.Context, subject ratify.Subject) (ratify.Repository, ratify.Repository, error) {
 	host, path, ok := strings.Cut(subject.Repository, "/")
 	if !ok || host == "" || path == "" {
 		return nil, nil, &ratify.Error{Code: ratify.BadReference, Message: "the repository " + ratify.Quote(subject.Repository) + " names no registry"}
 	}
-	session := newSession(s.entryFor(host), host, path, s.deps)
-	r := &repository{session: session, name: subject.Repository, path: path}
+	r := &access{
+		entry: s.entryFor(host), deps: s.deps, name: subject.Repository,
+		target: target{host: host, path: path, namespace: subject.Namespace},
+	}
 	return r, r, nil
 }
 
 // entryFor returns the most specific entry that matches; the last one matches all.
 func (s *Store) entryFor(host string) *entry {
-	name, port := splitReference(dockerAlias(host))
+	name, port := splitReference(keyring.HubAlias(host))
 	for _, e := range s.entries {
 		if e.pattern.match(name, port) {
 			return e

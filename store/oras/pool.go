@@ -11,6 +11,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/cache"
+	"github.com/ratify-provider/ratify/internal/pullsecret"
 )
 
 const (
@@ -58,8 +59,12 @@ type Pool struct {
 	tagOnly *cache.Cache[bool]
 	// budgets are by registry: one in an outage must not use up the retries of others.
 	budgets *cache.Cache[*retryBudget]
-	flights singleflight.Group
-	bodies  *semaphore.Weighted
+	// answers are what programs have said, and apiServers the clients that read pull secrets.
+	answers    *cache.Cache[answered]
+	apiServers *cache.Cache[*pullsecret.Client]
+	flights    singleflight.Group
+	bodies     *semaphore.Weighted
+	programs   *semaphore.Weighted
 
 	// The periods of the constants above, shorter in tests.
 	refusedFor, capabilityTTL, requestTimeout time.Duration
@@ -74,7 +79,10 @@ func NewPool() *Pool {
 		refused:        cache.New(maxRemembered, maxRememberedBytes, func(e *ratify.Error) int64 { return int64(len(e.Message) + len(e.Remedy)) }),
 		tagOnly:        cache.New(maxRemembered, maxRememberedBytes, func(bool) int64 { return 1 }),
 		budgets:        cache.New(maxRemembered, maxRememberedBytes, func(*retryBudget) int64 { return 64 }),
+		answers:        cache.New(maxAnswers, maxAnswerBytes, func(a answered) int64 { return a.ring.Bytes() }),
+		apiServers:     cache.New(maxClients, maxRememberedBytes, func(*pullsecret.Client) int64 { return 4096 }),
 		bodies:         semaphore.NewWeighted(maxInFlightBytes),
+		programs:       semaphore.NewWeighted(maxPrograms),
 		refusedFor:     refusedFor,
 		capabilityTTL:  capabilityTTL,
 		requestTimeout: requestTimeout,

@@ -23,7 +23,7 @@ import (
 // are known to make.
 const maxPages = 10
 
-// repository is one repository of a registry.
+// repository is one repository of a registry, under one credential.
 type repository struct {
 	session *session
 	name    string

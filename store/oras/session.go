@@ -39,24 +39,23 @@ type session struct {
 	origin string // where requests for the registry go
 	key    string // settings, origin and credential
 	cred   auth.Credential
-	helper bool // a credential helper would have the credential
+	hint   string // what to do where there is no credential, if that is known
 	auth   *auth.Client
 
 	authHosts, redirectHosts []hostPattern
 }
 
-func newSession(e *entry, host, path string, deps Deps) *session {
+func newSession(e *entry, host, path string, cred auth.Credential, deps Deps) *session {
 	scheme := "https"
 	if e.plainHTTP {
 		scheme = "http"
 	}
 	authHosts, redirectHosts := builtInHosts(servingHost(host))
 	s := &session{
-		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path,
+		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path, cred: cred,
 		origin:    origin(&url.URL{Scheme: scheme, Host: servingHost(host)}),
 		authHosts: append(authHosts, e.authHosts...), redirectHosts: append(redirectHosts, e.redirectHosts...),
 	}
-	s.cred, s.helper = e.credentials.lookup(host, path)
 	s.key = fingerprint(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
 		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
 	s.auth = &auth.Client{

@@ -136,12 +136,12 @@ func TestDistributionWithPassword(t *testing.T) {
 		host = distribution(t, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", htpasswd))
 		push(t, host+"/team/app", content, auth.Credential{Username: username, Password: password})
 		docker := fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte(username+":"+password)))
-		return newStore(t, oras.Registry{Host: host, Credentials: &oras.Credentials{DockerConfig: writeFile(t, docker)}}), host + "/team/app"
+		return newStore(t, oras.Registry{Host: host, Credentials: oras.Sources{{DockerConfig: writeFile(t, docker)}}}), host + "/team/app"
 	}})
 	t.Run("refused", func(t *testing.T) {
 		host = distribution(t, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", htpasswd))
 		wantAuth(t, newStore(t, oras.Registry{Host: host}), host)
-		wantAuth(t, newStore(t, oras.Registry{Host: host, Credentials: &oras.Credentials{Username: username, Password: "wrong"}}), host)
+		wantAuth(t, newStore(t, oras.Registry{Host: host, Credentials: oras.Sources{{Username: username, Password: "wrong"}}}), host)
 	})
 }
 
@@ -169,7 +169,7 @@ func TestDistributionWithTokens(t *testing.T) {
 		push(t, host+"/team/app", content, auth.Credential{Username: username, Password: password})
 		tokens.forget()
 		return newStore(t, oras.Registry{
-			Host: host, AuthHosts: []string{tokens.host}, Credentials: &oras.Credentials{Username: username, Password: password},
+			Host: host, AuthHosts: []string{tokens.host}, Credentials: oras.Sources{{Username: username, Password: password}},
 		}), host + "/team/app"
 	}})
 	// The suite does some sixty reads of one repository.
@@ -178,7 +178,7 @@ func TestDistributionWithTokens(t *testing.T) {
 	}
 	t.Run("refused", func(t *testing.T) {
 		host := distribution(t, access)
-		wantAuth(t, newStore(t, oras.Registry{Host: host, AuthHosts: []string{tokens.host}, Credentials: &oras.Credentials{Username: username, Password: "wrong"}}), host)
+		wantAuth(t, newStore(t, oras.Registry{Host: host, AuthHosts: []string{tokens.host}, Credentials: oras.Sources{{Username: username, Password: "wrong"}}}), host)
 	})
 	t.Run("anonymous", func(t *testing.T) {
 		host := distribution(t, access)
@@ -187,7 +187,7 @@ func TestDistributionWithTokens(t *testing.T) {
 	t.Run("token server that is not allowed", func(t *testing.T) {
 		host := distribution(t, access)
 		tokens.forget()
-		repo, _, err := newStore(t, oras.Registry{Host: host, Credentials: &oras.Credentials{Username: username, Password: password}}).
+		repo, _, err := newStore(t, oras.Registry{Host: host, Credentials: oras.Sources{{Username: username, Password: password}}}).
 			Open(t.Context(), ratify.Subject{Repository: host + "/team/app"})
 		if err != nil {
 			t.Fatal(err)
