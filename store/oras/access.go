@@ -138,7 +138,9 @@ func (a *access) try(ctx context.Context, read func(*repository) error) (doubt *
 // the credential.
 func (a *access) attempt(tried *attempts, c candidate, place string, tell func(SourceUse), read func(*repository) error) (settled bool, err error) {
 	if tried.count == maxAttempts {
-		return true, &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("registry %s refused %d credentials, and more are not tried", ratify.Truncate(a.target.host), maxAttempts)}
+		e := tried.exhausted()
+		e.Message += fmt.Sprintf("; there are more than %d, and more are not tried", maxAttempts)
+		return true, e
 	}
 	tried.count++
 	tried.rest()
