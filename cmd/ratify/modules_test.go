@@ -12,6 +12,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 	"github.com/ratify-provider/ratify/verifier/notation"
 	"github.com/ratify-provider/ratify/verifier/notation/notationtest"
 	"go.uber.org/zap"
@@ -199,8 +200,31 @@ func TestEachTypeCanBeBuilt(t *testing.T) {
 	if got, want := slices.Sorted(maps.Keys(storeTypes())), slices.Sorted(maps.Keys(storeSettings)); !slices.Equal(got, want) {
 		t.Errorf("types %s, tested %s", got, want)
 	}
-	if got := slices.Sorted(maps.Keys(verifierTypes())); !slices.Equal(got, []string{"notation"}) {
-		t.Errorf("types %s, tested notation", got)
+	key, err := cosigntest.NewKey(cosigntest.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := fmt.Sprintf("keys: [{name: ci, file: %q}]", filepath.Join(t.TempDir(), "cosign.pub"))
+	if err := os.WriteFile(strings.Split(keys, `"`)[1], key.PublicPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verifierSettings := map[string]string{
+		"notation": "", // the configuration has one
+		"cosign":   "{" + keys + "}", "sbom": "{" + keys + "}",
+		"attestation":   "{" + keys + ", predicateType: https://slsa.dev/provenance/v1}",
+		"vulnerability": "{" + keys + ", maxAge: 24h}",
+	}
+	if got, want := slices.Sorted(maps.Keys(verifierTypes())), slices.Sorted(maps.Keys(verifierSettings)); !slices.Equal(got, want) {
+		t.Errorf("types %s, tested %s", got, want)
+	}
+	for kind, settings := range verifierSettings {
+		if kind == "notation" {
+			continue
+		}
+		text := fmt.Sprintf("stores: [{name: s, type: oras, scopes: ['*']}]\nverifiers: [{name: v, type: %s, settings: %s}]\npolicies: [{name: p, scopes: ['*'], verifiers: [v]}]", kind, settings)
+		if g, err := (&process{}).buildFrom([]byte(text), &files.Set{}); err != nil || g.engine == nil || g.setup.Verifiers[0].Verifier == nil {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 	root := writeRoot(t)
 	for kind, settings := range storeSettings {

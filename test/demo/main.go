@@ -1,8 +1,8 @@
 // Command demo shows ratify at work on one machine, with no cluster and no account: an embedded registry with freshly
-// signed images, the real provider behind mutual TLS 1.3, and the shipped template on Gatekeeper's own engine. For five
+// signed images, the real provider behind mutual TLS 1.3, and the shipped template on Gatekeeper's own engine. For these
 // images it prints what kubectl would print, and the report that the provider's log holds.
 //
-// It ends with 0 if all five verdicts are as they must be, and with 1 otherwise. With KEEP=1 in the environment it
+// It ends with 0 if all verdicts are as they must be, and with 1 otherwise. With KEEP=1 in the environment it
 // stays, prints command lines to try, and ends with Ctrl-C. Begin at run.
 package main
 
@@ -147,7 +147,7 @@ func (d *demo) startRegistry(ctx context.Context) error {
 		return err
 	}
 	var err error
-	d.fixture, err = fixture.Start(ctx, fixture.Options{Dir: dir})
+	d.fixture, err = fixture.Start(ctx, fixture.Options{Dir: dir, Evidence: true})
 	return err
 }
 

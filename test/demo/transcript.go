@@ -32,6 +32,12 @@ func cases() []demoCase {
 		{"sample", fixture.Expired, "signed with a certificate that has expired since", ratify.CertificateExpired},
 		{"stranger", fixture.Stranger, "signed by somebody nobody trusts", ratify.UntrustedSigner},
 		{"tampered", fixture.Tampered, "signed, and the signature was changed since", ratify.SignatureInvalid},
+		{"cosign-key", fixture.CosignKey, "signed by cosign, with a trusted key", ratify.Verified},
+		{"cosign-stranger", fixture.CosignStranger, "signed by cosign, with somebody's key", ratify.UntrustedSigner},
+		{"keyless", fixture.Keyless, "signed without a key, by an identity that a private Sigstore vouches for", ratify.Verified},
+		{"sbom-denied", fixture.BadSBOM, "signed, and its bill of materials lists a licence that is not allowed", ratify.LicenseDisallowed},
+		{"scan-old", fixture.OldScan, "signed, and its vulnerability scan is too old", ratify.EvidenceTooOld},
+		{"half-signed", fixture.HalfSigned, "an index of two platforms, of which one is signed", ratify.NoReferrers},
 	}
 }
 
