@@ -100,3 +100,5 @@ func writeFile(t testing.TB, data []byte) string {
 	}
 	return path
 }
+
+func digestOf(text string) digest.Digest { return digest.FromString(text) }

@@ -39,7 +39,7 @@ const SignPredicate = "https://sigstore.dev/cosign/sign/v1"
 // manifest without an artifact type may be of a bundle; what it is shows when it is read. Whether a bundle holds a
 // signature or an attestation shows then, too: what its annotations say of it is anybody's claim.
 func (v *Verifier) Match(evidence ocispec.Descriptor) bool {
-	switch evidence.ArtifactType {
+	switch typed(evidence).ArtifactType {
 	case "":
 		return evidence.MediaType == ocispec.MediaTypeImageManifest
 	case mediaTypeSimpleSigning, mediaTypeEnvelope:
@@ -48,45 +48,57 @@ func (v *Verifier) Match(evidence ocispec.Descriptor) bool {
 	return evidence.MediaType == ocispec.MediaTypeImageManifest && slices.Contains(bundleTypes, evidence.ArtifactType)
 }
 
+// typed is the descriptor without an artifact type that says nothing: some registries take the config's media type for it
+// even where the manifest has one, and the config of a bundle is empty.
+func typed(evidence ocispec.Descriptor) ocispec.Descriptor {
+	if evidence.ArtifactType == ocispec.MediaTypeEmptyJSON {
+		evidence.ArtifactType = ""
+	}
+	return evidence
+}
+
 // Signature verifies a signature of the subject, and tells whose it is: cosign's simple signing, a bundle with a signature
 // over the subject's manifest, or a bundle with a statement of SignPredicate about it. A refusal is an *ratify.Error with
 // a definitive code, and never says more than that nobody who is trusted has signed this subject here; see Refusal.
 // An attestation is ratify.ErrOtherKind.
 func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (Signer, error) {
 	ratify.Progress(ctx, "reading a signature")
-	layer, err := open(ctx, subject, evidence, repo)
+	blob, err := locate(ctx, subject, evidence, repo)
 	if err != nil {
 		return Signer{}, err
 	}
-	read, err := read(ctx, layer, repo, ratify.MaxEnvelopeBytes)
+	if blob.Size > ratify.MaxEnvelopeBytes && blob.attestation {
+		return Signer{}, ratify.ErrOtherKind
+	}
+	found, err := read(ctx, blob, repo, ratify.MaxEnvelopeBytes)
 	if err != nil {
 		return Signer{}, err
 	}
 	switch {
-	case read.payload != nil:
-		signer, err := v.verifyMessage(read.bundle, read.payload)
+	case found.payload != nil:
+		signer, err := v.verifyMessage(found.bundle, found.payload)
 		if err != nil {
 			return Signer{}, err
 		}
-		if err := checkPayload(read.payload, subject); err != nil {
+		if err := checkPayload(found.payload, subject); err != nil {
 			return Signer{}, err
 		}
 		return signer, nil
-	case read.bundle.GetMessageSignature() != nil:
+	case found.bundle.GetMessageSignature() != nil:
 		manifest, err := repo.Fetch(ctx, subject)
 		if err != nil {
 			return Signer{}, err
 		}
-		return v.verifyMessage(read.bundle, manifest)
+		return v.verifyMessage(found.bundle, manifest)
 	}
-	statement, err := parseStatement(read.bundle.GetDsseEnvelope())
+	statement, err := parseStatement(found.bundle.GetDsseEnvelope())
 	if err != nil {
 		return Signer{}, err
 	}
 	if statement.PredicateType != SignPredicate {
 		return Signer{}, ratify.ErrOtherKind
 	}
-	return v.verifyStatement(ctx, statement, subject, read.bundle, repo)
+	return v.verifyStatement(ctx, statement, subject, found.bundle, repo)
 }
 
 // A Statement is an in-toto statement (https://github.com/in-toto/attestation, statement v0.1 and v1) that is proven to be
@@ -103,20 +115,20 @@ type Statement struct {
 // stronger. Refusals are as for Signature; a signature is ratify.ErrOtherKind.
 func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (*Statement, Signer, error) {
 	ratify.Progress(ctx, "reading an attestation")
-	layer, err := open(ctx, subject, evidence, repo)
+	blob, err := locate(ctx, subject, evidence, repo)
 	if err != nil {
 		return nil, Signer{}, err
 	}
-	release, err := v.hold(ctx, layer.Size)
+	release, err := v.hold(ctx, blob.Size)
 	if err != nil {
 		return nil, Signer{}, err
 	}
 	defer release()
-	read, err := read(ctx, layer, repo, ratify.MaxDocumentBytes)
+	found, err := read(ctx, blob, repo, ratify.MaxDocumentBytes)
 	if err != nil {
 		return nil, Signer{}, err
 	}
-	envelope := read.bundle.GetDsseEnvelope()
+	envelope := found.bundle.GetDsseEnvelope()
 	if envelope == nil {
 		return nil, Signer{}, ratify.ErrOtherKind
 	}
@@ -127,7 +139,7 @@ func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Desc
 	if statement.PredicateType == SignPredicate {
 		return nil, Signer{}, ratify.ErrOtherKind
 	}
-	signer, err := v.verifyStatement(ctx, statement, subject, read.bundle, repo)
+	signer, err := v.verifyStatement(ctx, statement, subject, found.bundle, repo)
 	if err != nil {
 		return nil, Signer{}, err
 	}
@@ -154,21 +166,32 @@ func (v *Verifier) verifyStatement(ctx context.Context, statement *statement, su
 	return v.verify(b, preAuthenticationEncoding(envelope.GetPayloadType(), envelope.GetPayload()), verify.WithArtifactDigest(algorithm, sum))
 }
 
-// open tells which blob holds the evidence.
-func open(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (ocispec.Descriptor, error) {
+// annotationPredicate is on a bundle's manifest, and a claim.
+const annotationPredicate = "dev.sigstore.bundle.predicateType"
+
+// A blob holds a piece of evidence.
+type blob struct {
+	ocispec.Descriptor
+	attestation bool // its manifest says so
+}
+
+// locate tells which blob holds the evidence.
+func locate(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (blob, error) {
+	evidence = typed(evidence)
 	switch evidence.ArtifactType {
 	case mediaTypeSimpleSigning, mediaTypeEnvelope:
-		return evidence, checkLayer(ctx, evidence, repo)
+		return blob{Descriptor: evidence}, checkLayer(ctx, evidence, repo)
 	}
 	manifest, err := ratify.ReadEvidence(ctx, repo, subject, evidence, 1, bundleTypes...)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return blob{}, err
 	}
 	layer := manifest.Layers[0]
 	if !slices.Contains(bundleTypes, layer.MediaType) {
-		return ocispec.Descriptor{}, malformed("its layer's media type is %s", ratify.Quote(layer.MediaType))
+		return blob{}, malformed("its layer's media type is %s", ratify.Quote(layer.MediaType))
 	}
-	return layer, nil
+	predicate := manifest.Annotations[annotationPredicate]
+	return blob{Descriptor: layer, attestation: predicate != "" && predicate != SignPredicate}, nil
 }
 
 // signed is what a piece of evidence holds, whichever way it was stored.
@@ -177,21 +200,25 @@ type signed struct {
 	payload []byte // of cosign's simple signing, which the bundle's signature covers
 }
 
-// read reads the evidence; of what is larger than limit bytes nothing is read.
-func read(ctx context.Context, layer ocispec.Descriptor, repo ratify.Repository, limit int64) (*signed, error) {
-	data, err := fetch(ctx, repo, layer, limit)
+// read reads the evidence; of what is larger than limit bytes nothing is read. Only what identifies the blob goes on: a
+// layer's URLs and inline data are not for following.
+func read(ctx context.Context, b blob, repo ratify.Repository, limit int64) (*signed, error) {
+	if b.Size > limit {
+		return nil, tooLarge("it has %d bytes, at most %d are read", b.Size, limit)
+	}
+	data, err := repo.Fetch(ctx, ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
 	if err != nil {
 		return nil, err
 	}
-	switch layer.MediaType {
+	switch b.MediaType {
 	case mediaTypeSimpleSigning, mediaTypeEnvelope:
-		return parseLayer(layer, data)
+		return parseLayer(b.Descriptor, data)
 	}
-	b, err := parseBundle(data)
+	parsed, err := parseBundle(data)
 	if err != nil {
 		return nil, err
 	}
-	return &signed{bundle: b}, nil
+	return &signed{bundle: parsed}, nil
 }
 
 // hold waits until no other large document is in memory in parsed form: parsed, and once more as the library encodes it,
@@ -206,15 +233,6 @@ func (v *Verifier) hold(ctx context.Context, size int64) (release func(), err er
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// fetch reads a blob of at most limit bytes. Only what identifies it goes on: a layer's URLs and inline data are not for
-// following.
-func fetch(ctx context.Context, repo ratify.Repository, layer ocispec.Descriptor, limit int64) ([]byte, error) {
-	if layer.Size > limit {
-		return nil, tooLarge("it has %d bytes, at most %d are read", layer.Size, limit)
-	}
-	return repo.Fetch(ctx, ocispec.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size})
 }
 
 func malformed(format string, args ...any) *ratify.Error {

@@ -206,10 +206,14 @@ func layerMaterial(annotations map[string]string) (*protobundle.VerificationMate
 	material := &protobundle.VerificationMaterial{
 		Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{}},
 	}
+	size := 0
+	for _, value := range annotations {
+		size += len(value)
+	}
+	if size > ratify.MaxEnvelopeBytes {
+		return nil, tooLarge("its annotations have %d bytes, at most %d are read", size, ratify.MaxEnvelopeBytes)
+	}
 	if encoded := annotations[annotationCertificate]; encoded != "" {
-		if len(encoded) > ratify.MaxEnvelopeBytes {
-			return nil, tooLarge("its certificate has %d bytes", len(encoded))
-		}
 		block, _ := pem.Decode([]byte(encoded))
 		if block == nil || block.Type != "CERTIFICATE" {
 			return nil, malformed("its annotation %s is no certificate in PEM", annotationCertificate)

@@ -294,13 +294,19 @@ func newArtifact(manifest ocispec.Manifest, blobs ...[]byte) *Artifact {
 
 // AttachBundle makes the referrer that attaches a bundle to the subject, as cosign 3 does.
 func AttachBundle(subject ocispec.Descriptor, bundle []byte) *Artifact {
+	return AttachAnnotated(subject, bundle, map[string]string{"dev.sigstore.bundle.content": "dsse-envelope"})
+}
+
+// AttachAnnotated is AttachBundle with annotations of the manifest, which prove nothing: tools say with them what the
+// bundle holds (dev.sigstore.bundle.content, dev.sigstore.bundle.predicateType).
+func AttachAnnotated(subject ocispec.Descriptor, bundle []byte, annotations map[string]string) *Artifact {
 	target := ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}
 	return newArtifact(ocispec.Manifest{
 		ArtifactType: BundleType,
 		Config:       ocispec.DescriptorEmptyJSON,
 		Layers:       []ocispec.Descriptor{describe(BundleType, bundle)},
 		Subject:      &target,
-		Annotations:  map[string]string{"dev.sigstore.bundle.content": "dsse-envelope"},
+		Annotations:  annotations,
 	}, []byte("{}"), bundle)
 }
 
