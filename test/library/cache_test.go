@@ -19,7 +19,9 @@ type step struct {
 }
 
 // Gatekeeper's response cache keeps every item that it has seen, whatever came along with it.
-func TestResponseCache(t *testing.T) {
+func TestResponseCache(t *testing.T) { forEachTemplate(t, testResponseCache) }
+
+func testResponseCache(t *testing.T, tpl template) {
 	both := []string{app, sidecar}
 	sidecarRefused := "Subject failed verification: " + sidecar + ": verification failed: no referrers found for this artifact. sign this digest (trace 4bf92f35)"
 	inError := "Could not verify: " + app + ": no such image"
@@ -82,7 +84,7 @@ func TestResponseCache(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newFakeProvider(t)
-			e := newEngine(t, p, time.Hour, constraintFile)
+			e := newEngineOf(t, tpl, p, time.Hour, constraintFile)
 			for i, s := range steps {
 				p.says(http.StatusOK, s.body)
 				denials := create(t, e, engine.Pod("pod", s.images...))

@@ -12,13 +12,15 @@ import (
 const expansionFile = libraryDir + "expansion/workloads.yaml"
 
 // With the expansions applied, the sample constraint, which matches Pods alone, judges each workload by its Pod.
-func TestExpansions(t *testing.T) {
+func TestExpansions(t *testing.T) { forEachTemplate(t, testExpansions) }
+
+func testExpansions(t *testing.T, tpl template) {
 	expander, err := expand.NewExpander(decode(t, expansionFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newFakeProvider(t)
-	e := newEngine(t, p, 0, constraintFile)
+	e := newEngineOf(t, tpl, p, 0, constraintFile)
 	const spec = `{"spec":{"containers":[{"name":"a","image":%q}],"initContainers":[{"name":"i","image":%q}]}}`
 	for _, w := range workloads() {
 		for name, c := range map[string]struct {

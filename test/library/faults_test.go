@@ -19,7 +19,7 @@ type fault struct {
 }
 
 // countsReports is what the template says of the number of reports.
-const countsReports = "          count(response.responses) == count(keys)\n"
+const countsReports = "          count(response.responses) == count(wanted)\n"
 
 func faults() []fault {
 	return []fault{
@@ -27,20 +27,20 @@ func faults() []fault {
 		{name: "a systemError does not matter", edits: []string{`          response.system_error == ""` + "\n          status_accepted\n          response.errors == []", "          status_accepted\n          response.errors == []"}},
 		{name: "the status does not matter", edits: []string{"          status_accepted\n          response.errors == []", "          response.errors == []"}},
 		{name: "items' errors do not matter", edits: []string{"          response.errors == []\n          count(response.responses)", "          count(response.responses)"}},
-		{name: "the number of reports does not matter", edits: []string{"          count(response.responses) == count(keys)\n          unproven", "          unproven"}},
-		{name: "some image is good", edits: []string{"          unproven == set()", "          count(unproven) < count(keys)"}},
+		{name: "the number of reports does not matter", edits: []string{"          count(response.responses) == count(wanted)\n          unproven", "          unproven"}},
+		{name: "some image is good", edits: []string{"          unproven == set()", "          count(unproven) < count(wanted)"}},
 		{name: "only refusals deny", edits: []string{"          values[0].isSuccess == true", "          not values[0].isSuccess == false"}},
 		{name: "any value but false is a success", edits: []string{"          values[0].isSuccess == true", "          values[0].isSuccess"}},
 		{name: "the string true is a success", edits: []string{"          values[0].isSuccess == true", `          {true, "true"}[values[0].isSuccess]`}},
 		{name: "success is read under another name", edits: []string{"          values[0].isSuccess == true", "          values[0].succeeded == true"}},
 		{name: "two reports for one key", edits: []string{"          count(values) == 1\n", "          count(values) >= 1\n", countsReports, ""}},
-		{name: "equal reports count once", edits: []string{"answers(key) = [pair[1] | pair := response.responses[_]; pair[0] == key]", "answers(key) = [v | v := {pair[1] | pair := response.responses[_]; pair[0] == key}[_]]", countsReports, ""}},
-		{name: "a missing key does not matter", edits: []string{"          count(values) == 1\n          known(key, values[0])", "          known_or_missing(key, values)", countsReports, ""}},
+		{name: "equal reports count once", edits: []string{"answers(image) = [pair[1] | pair := response.responses[_]; pair[0] == key_of(image)]", "answers(image) = [v | v := {pair[1] | pair := response.responses[_]; pair[0] == key_of(image)}[_]]", countsReports, ""}},
+		{name: "a missing key does not matter", edits: []string{"          count(values) == 1\n          known(image, values[0])", "          known_or_missing(image, values)", countsReports, ""}},
 		{name: "any version", edits: []string{"          report.version == \"1.0\"\n", ""}},
 		{name: "versions that begin alike", edits: []string{`report.version == "1.0"`, `startswith(report.version, "1.0")`}},
-		{name: "a report for any image", edits: []string{"          report.key == key\n", ""}},
-		{name: "an answer for the normalised key", edits: []string{"pair[0] == key]", "endswith(trim_suffix(pair[0], \":latest\"), key)]", "          report.key == key\n", ""}},
-		{name: "keys in any case", edits: []string{"pair[0] == key]", "lower(pair[0]) == lower(key)]"}},
+		{name: "a report for any image", edits: []string{"          report.key == key_of(image)\n", ""}},
+		{name: "an answer for the normalised key", edits: []string{"pair[0] == key_of(image)]", "endswith(trim_suffix(pair[0], \":latest\"), image)]", "          report.key == key_of(image)\n", ""}},
+		{name: "keys in any case", edits: []string{"pair[0] == key_of(image)]", "lower(pair[0]) == lower(key_of(image))]"}},
 		{name: "no end of validity", edits: []string{"          ahead(values[0].notAfter)\n", ""}},
 		{name: "an end of validity of any type", edits: []string{"          is_number(instant)\n          instant * 1000000000 > time.now_ns()", "          instant > time.now_ns() / 1000000000"}},
 		{name: "an end of validity in nanoseconds", edits: []string{"instant * 1000000000 > time.now_ns()", "instant * 1000000000 * 1000000000 > time.now_ns()"}},
@@ -75,7 +75,7 @@ func faults() []fault {
 		{name: "a digest anywhere", edits: []string{"^[^@]+@(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$", "@sha256:[0-9a-f]{64}"}},
 		{name: "another provider", edits: []string{`object.get(input.parameters, "provider", "ratify-provider")`, `object.get(input.parameters, "providers", "ratify-provider")`}, words: true},
 		{name: "no default provider", edits: []string{`object.get(input.parameters, "provider", "ratify-provider")`, `input.parameters.provider`, "              default: ratify-provider\n", ""}, words: true},
-		{name: "a message that is undefined swallows the denial", edits: []string{"          msg := reasons[_]", "          msg := answers(keys[_])[0].message"}},
+		{name: "a message that is undefined swallows the denial", edits: []string{"          msg := reasons[_]", "          msg := answers(wanted[_])[0].message"}},
 		{name: "a systemError alone denies", edits: []string{"          not all_proven\n          msg := reasons[_]", `          response.system_error != ""` + "\n          msg := response.system_error"}},
 		{name: "the message must be a string", edits: []string{"          message := trim_suffix(text(report, \"message\", \"%s\", \"no reason was given\"), \".\")", "          message := trim_suffix(report.message, \".\")"}, words: true},
 		{name: "the text of an error decides", edits: []string{"          response.errors == []\n          count(response.responses)", "          not contains(concat(\" \", [e[1] | e := response.errors[_]]), \"no such image\")\n          count(response.responses)"}},
@@ -89,20 +89,22 @@ func faults() []fault {
 // helpers are the rules that some faults use.
 const helpers = `
 
-        known_or_missing(key, values) {
+        known_or_missing(image, values) {
           count(values) == 0
         }
 
-        known_or_missing(key, values) {
-          known(key, values[0])
+        known_or_missing(image, values) {
+          known(image, values[0])
         }
 `
 
 // TestFaultsAreFound brings each fault into the template and asks that a shape or an object shows it: by the wrong
 // verdict, or, where only words are at stake, by the wrong reason.
-func TestFaultsAreFound(t *testing.T) {
+func TestFaultsAreFound(t *testing.T) { forEachTemplate(t, testFaultsAreFound) }
+
+func testFaultsAreFound(t *testing.T, tpl template) {
 	p := newFakeProvider(t)
-	e := newEngine(t, p, 0, constraintFile)
+	e := newEngineOf(t, tpl, p, 0, constraintFile)
 	names := map[string]bool{}
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
@@ -110,7 +112,7 @@ func TestFaultsAreFound(t *testing.T) {
 				t.Fatal("two faults have this name")
 			}
 			names[f.name] = true
-			if err := e.Apply(f.in(t), read(t, constraintFile)); err != nil {
+			if err := e.Apply(f.in(t, tpl), read(t, constraintFile)); err != nil {
 				t.Fatal(err)
 			}
 			if found := findFault(t, e, p, f.words); found != "" {
@@ -124,17 +126,17 @@ func TestFaultsAreFound(t *testing.T) {
 }
 
 // in is the template with the fault.
-func (f fault) in(t *testing.T) []byte {
+func (f fault) in(t *testing.T, tpl template) []byte {
 	t.Helper()
 	const words = "\n        # From here on: words."
-	template := strings.Replace(string(read(t, templateFile)), words, helpers+words, 1)
+	text := strings.Replace(string(read(t, tpl.file)), words, helpers+words, 1)
 	for i := 0; i < len(f.edits); i += 2 {
-		if n := strings.Count(template, f.edits[i]); n != 1 {
+		if n := strings.Count(text, f.edits[i]); n != 1 {
 			t.Fatalf("the text to change, %q, is in the template %d times", f.edits[i], n)
 		}
-		template = strings.Replace(template, f.edits[i], f.edits[i+1], 1)
+		text = strings.Replace(text, f.edits[i], f.edits[i+1], 1)
 	}
-	return []byte(template)
+	return []byte(text)
 }
 
 // findFault returns the name of the first case that shows the fault.
@@ -159,8 +161,9 @@ func findFault(t *testing.T, e *engine.Engine, p *fakeProvider, words bool) stri
 func TestCacheFaultIsFound(t *testing.T) {
 	f := fault{edits: []string{"response.status_code == 0", "response.status_code == 200"}}
 	p := newFakeProvider(t)
-	e := newEngine(t, p, time.Hour, constraintFile)
-	if err := e.Apply(f.in(t)); err != nil {
+	tpl := templates()[0]
+	e := newEngineOf(t, tpl, p, time.Hour, constraintFile)
+	if err := e.Apply(f.in(t, tpl)); err != nil {
 		t.Fatal(err)
 	}
 	p.proves()

@@ -17,6 +17,7 @@ import (
 const (
 	libraryDir     = "../../library/"
 	templateFile   = libraryDir + "default/template.yaml"
+	tenantsFile    = libraryDir + "tenants/template.yaml"
 	constraintFile = libraryDir + "default/samples/constraint.yaml"
 	digestFile     = libraryDir + "default/samples/constraint-digest.yaml"
 	workloadsFile  = libraryDir + "default/samples/constraint-workloads.yaml"
@@ -33,15 +34,41 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-// newEngine is Gatekeeper with the shipped template and one constraint, asking the fake provider.
+// A template is one of those that are shipped.
+type template struct {
+	name, file string
+	// prefix is what it puts before an image of the namespace default.
+	prefix string
+}
+
+func templates() []template {
+	return []template{{name: "default", file: templateFile}, {name: "tenants", file: tenantsFile, prefix: "[default]"}}
+}
+
+// forEachTemplate runs a suite on both: what the provider answers is the same, but for the prefix of its keys, and so is
+// what a person sees.
+func forEachTemplate(t *testing.T, suite func(t *testing.T, tpl template)) {
+	for _, tpl := range templates() {
+		t.Run(tpl.name, func(t *testing.T) { suite(t, tpl) })
+	}
+}
+
+// newEngine is Gatekeeper with the default template and one constraint, asking the fake provider.
 func newEngine(t *testing.T, p *fakeProvider, cacheTTL time.Duration, constraint string) *engine.Engine {
 	t.Helper()
+	return newEngineOf(t, templates()[0], p, cacheTTL, constraint)
+}
+
+// newEngineOf is newEngine for one of the templates; the provider answers under its keys.
+func newEngineOf(t *testing.T, tpl template, p *fakeProvider, cacheTTL time.Duration, constraint string) *engine.Engine {
+	t.Helper()
+	p.prefix = tpl.prefix
 	e, err := engine.New(engine.Options{CacheTTL: cacheTTL, ClientCert: p.clientCert, ClientKey: p.clientKey, Providers: []engine.Provider{p.provider()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	if err := e.Apply(read(t, templateFile), read(t, constraint)); err != nil {
+	if err := e.Apply(read(t, tpl.file), read(t, constraint)); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -92,9 +119,11 @@ func runShape(t *testing.T, e *engine.Engine, p *fakeProvider, s shape) (denials
 	return denials, sameDenials(denials, s.denials)
 }
 
-func TestShapesOfAnswer(t *testing.T) {
+func TestShapesOfAnswer(t *testing.T) { forEachTemplate(t, testShapesOfAnswer) }
+
+func testShapesOfAnswer(t *testing.T, tpl template) {
 	p := newFakeProvider(t)
-	e := newEngine(t, p, 0, constraintFile)
+	e := newEngineOf(t, tpl, p, 0, constraintFile)
 	admitted, denied := 0, 0
 	names := map[string]bool{}
 	for _, s := range shapes() {

@@ -93,6 +93,8 @@ func podCases() []objectCase {
 	const good = `"containers":[{"name":"a","image":"` + app + `"}]`
 	noNamespace := pod(`{"containers":[{"image":"` + unsigned + `"}]}`)
 	noNamespace["metadata"] = map[string]any{"generateName": "pod-"}
+	signedNoNamespace := pod(`{` + good + `}`)
+	signedNoNamespace["metadata"] = noNamespace["metadata"]
 	deleted := pod(`{"containers":[{"image":"` + unsigned + `"}]}`)
 	deleted["metadata"].(map[string]any)["deletionTimestamp"] = "2024-01-01T00:00:00Z"
 	both := []string{app, unsigned}
@@ -111,6 +113,7 @@ func podCases() []objectCase {
 		created("volume image that is null", `{`+good+`,"volumes":[{"name":"v","image":null}]}`, nil, []string{app}),
 		created("one image everywhere is asked once", `{`+good+`,"initContainers":[{"name":"i","image":"`+app+`"}],"volumes":[{"name":"v","image":{"reference":"`+app+`"}}]}`, nil, []string{app}),
 		{name: "namespace only in the request", request: engine.Request{Object: noNamespace}, denials: lines(unsignedDenial), asked: []string{unsigned}},
+		{name: "signed, namespace only in the request", request: engine.Request{Object: signedNoNamespace}, asked: []string{app}},
 		{name: "kube-system", request: engine.Request{Object: inNamespace("kube-system")}},
 		{name: "gatekeeper-system", request: engine.Request{Object: inNamespace("gatekeeper-system")}},
 		{name: "deletionTimestamp is no exemption", request: engine.Request{Object: deleted}, denials: lines(unsignedDenial), asked: []string{unsigned}},
@@ -326,9 +329,11 @@ func runObjectCase(t *testing.T, e *engine.Engine, p *fakeProvider, c objectCase
 	return denials, asked, held && len(asked) == 1 && slices.Equal(asked[0], c.asked)
 }
 
-func TestObjects(t *testing.T) {
+func TestObjects(t *testing.T) { forEachTemplate(t, testObjects) }
+
+func testObjects(t *testing.T, tpl template) {
 	p := newFakeProvider(t)
-	e := newEngine(t, p, 0, constraintFile)
+	e := newEngineOf(t, tpl, p, 0, constraintFile)
 	cases := objectCases()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

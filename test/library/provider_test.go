@@ -25,6 +25,9 @@ type fakeProvider struct {
 	// clientCert and clientKey are what Gatekeeper shows.
 	clientCert, clientKey string
 
+	// prefix is what every key begins with; tests neither see it nor write it. Empty: they see what is asked.
+	prefix string
+
 	mu       sync.Mutex
 	answer   func(keys []string) (status int, body string)
 	requests [][]string
@@ -87,14 +90,29 @@ func (p *fakeProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a ProviderRequest", http.StatusBadRequest)
 		return
 	}
+	keys := p.withoutPrefix(request.Request.Keys)
 	p.mu.Lock()
-	p.requests = append(p.requests, request.Request.Keys)
+	p.requests = append(p.requests, keys)
 	answer := p.answer
 	p.mu.Unlock()
-	status, body := answer(request.Request.Keys)
+	status, body := answer(keys)
+	body = strings.ReplaceAll(body, `"key":"`, `"key":"`+p.prefix)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, body)
+}
+
+// withoutPrefix shows each key as the image that it is for; a key that has not the prefix stands out.
+func (p *fakeProvider) withoutPrefix(keys []string) []string {
+	images := make([]string, len(keys))
+	for i, key := range keys {
+		image, ok := strings.CutPrefix(key, p.prefix)
+		if !ok {
+			image = "without prefix: " + key
+		}
+		images[i] = image
+	}
+	return images
 }
 
 // answers sets what is answered from now on, and forgets the requests so far.

@@ -17,7 +17,14 @@ import (
 
 // TestRandomAnswers takes complete proofs, spoils them in up to four places, and compares the template with the oracle.
 // RATIFY_SEED repeats a run.
-func TestRandomAnswers(t *testing.T) {
+func TestRandomAnswers(t *testing.T) { forEachTemplate(t, testRandomAnswers) }
+
+func testRandomAnswers(t *testing.T, tpl template) {
+	// The templates differ in their keys alone, which a tenth is enough for.
+	count := randomAnswers
+	if tpl.prefix != "" {
+		count /= 10
+	}
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("RATIFY_SEED"); text != "" {
 		given, err := strconv.ParseUint(text, 10, 64)
@@ -28,15 +35,20 @@ func TestRandomAnswers(t *testing.T) {
 	}
 	t.Logf("RATIFY_SEED=%d", seed)
 	p := newFakeProvider(t)
-	e := newEngine(t, p, 0, constraintFile)
+	e := newEngineOf(t, tpl, p, 0, constraintFile)
+	p.prefix = "" // keys are spoilt too
 	random := spoiler{rand.New(rand.NewPCG(seed, 0))}
 	admitted := 0
-	for i := range randomAnswers {
+	for i := range count {
 		images := []string{app, sidecar, "nginx"}[:1+random.IntN(3)]
-		status, body := random.answer(images)
+		keys := make([]string, len(images))
+		for k, image := range images {
+			keys[k] = tpl.prefix + image
+		}
+		status, body := random.answer(keys)
 		p.answers(func([]string) (int, string) { return status, body })
 		denials := create(t, e, engine.Pod("pod", images...))
-		want := oracle(images, status, body, time.Now().Unix())
+		want := oracle(keys, status, body, time.Now().Unix())
 		if got := len(denials) == 0; got != want {
 			t.Fatalf("answer %d: admitted %t, the oracle says %t: images %q, status %d, body %s, denials %q", i, got, want, images, status, body, denials)
 		}
@@ -50,10 +62,10 @@ func TestRandomAnswers(t *testing.T) {
 		}
 	}
 	// Both verdicts must be frequent, or agreement means little.
-	if admitted < randomAnswers/20 || admitted > randomAnswers*19/20 {
-		t.Errorf("only one verdict was tried: %d of %d admitted", admitted, randomAnswers)
+	if admitted < count/20 || admitted > count*19/20 {
+		t.Errorf("only one verdict was tried: %d of %d admitted", admitted, count)
 	}
-	t.Logf("%d random answers, %d of them proofs", randomAnswers, admitted)
+	t.Logf("%d random answers, %d of them proofs", count, admitted)
 }
 
 // oracle says from the bytes alone whether they prove every image: the contract, written without regard to Rego.
