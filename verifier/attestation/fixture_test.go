@@ -31,7 +31,7 @@ func clock() time.Time { return now }
 
 // A registry holds one image, and what is attached to it.
 type registry struct {
-	t       *testing.T
+	t       testing.TB
 	image   ocispec.Descriptor
 	content map[digest.Digest][]byte
 	tags    map[string]ocispec.Descriptor
@@ -39,7 +39,7 @@ type registry struct {
 	trusted sigstore.Key // the public half of key, on disk
 }
 
-func newRegistry(t *testing.T) *registry {
+func newRegistry(t testing.TB) *registry {
 	t.Helper()
 	r := &registry{t: t, content: map[digest.Digest][]byte{}, tags: map[string]ocispec.Descriptor{}}
 	r.image = r.put(ocispec.MediaTypeImageManifest, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","layers":[]}`))
@@ -51,7 +51,7 @@ func newRegistry(t *testing.T) *registry {
 	return r
 }
 
-func newKey(t *testing.T) *cosigntest.Key {
+func newKey(t testing.TB) *cosigntest.Key {
 	t.Helper()
 	key, err := cosigntest.NewKey(cosigntest.P256)
 	if err != nil {
@@ -138,7 +138,7 @@ func (r *registry) config(types ...string) attestation.Config {
 	return cfg
 }
 
-func newVerifier(t *testing.T, cfg attestation.Config) *attestation.Verifier {
+func newVerifier(t testing.TB, cfg attestation.Config) *attestation.Verifier {
 	t.Helper()
 	v, err := attestation.New(cfg, attestation.Deps{Now: clock})
 	if err != nil {
