@@ -207,6 +207,11 @@ func mustMarshal(value any) []byte {
 	return data
 }
 
+// CertificatePEM is the certificate as a transparency log keeps it.
+func (s *Signed) CertificatePEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate})
+}
+
 // Bundle is a Sigstore bundle of version 0.3.
 func (s *Signed) Bundle() []byte { return s.BundleOf(BundleType) }
 
@@ -258,7 +263,7 @@ func (s *Signed) Layer() Layer {
 		annotations["dev.cosignproject.cosign/signature"] = ""
 	}
 	if s.Certificate != nil {
-		annotations["dev.sigstore.cosign/certificate"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate}))
+		annotations["dev.sigstore.cosign/certificate"] = string(s.CertificatePEM())
 	}
 	for _, entry := range s.Entries {
 		annotations["dev.sigstore.cosign/bundle"] = string(entry.annotation())

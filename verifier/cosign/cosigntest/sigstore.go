@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/pem"
 	"math/big"
 	"net/url"
 	"strings"
@@ -188,8 +187,7 @@ func (s *Sigstore) sign(signed *Signed, covered []byte, o Options) (*Signed, err
 		return nil, err
 	}
 	if !o.NoEntry {
-		verifier := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed.Certificate})
-		if err := s.Log(signed, verifier, o.At); err != nil {
+		if err := s.Log(signed, signed.CertificatePEM(), o.At); err != nil {
 			return nil, err
 		}
 	}
