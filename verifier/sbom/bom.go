@@ -1,7 +1,6 @@
 package sbom
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -69,7 +68,7 @@ func (c *component) digests() (found []digest.Digest) {
 	}
 	add(c.version)
 	for _, u := range c.urls {
-		if u.kind == "oci" || u.kind == "docker" {
+		if kind := u.kind(); kind == "oci" || kind == "docker" {
 			add(u.version)
 		}
 	}
@@ -105,10 +104,20 @@ func (b *bom) readCreated(r *reader) error {
 
 // A walk goes through one document.
 type walk struct {
-	*reader
+	reader
 	bom   bom
 	count int              // of components
 	visit func(*component) // it must not keep the component
+	// components are those that are being read, each within the one before. They are used again for the next ones: a
+	// document may have a hundred thousand of 13 bytes.
+	components [maxNesting]component
+}
+
+// component returns an empty one.
+func (w *walk) component(depth int) *component {
+	c := &w.components[depth]
+	*c = component{urls: c.urls[:0], licenses: c.licenses[:0]}
+	return c
 }
 
 func (w *walk) add(c *component) error {
@@ -129,7 +138,7 @@ func read(kind string, data []byte, visit func(*component)) (bom, error) {
 	if err != nil {
 		return bom{}, invalid(err)
 	}
-	w := &walk{reader: newReader(data), visit: visit}
+	w := &walk{reader: reader{data: data}, visit: visit}
 	if kind == spdxKind {
 		err = w.spdx()
 	} else {
@@ -141,22 +150,22 @@ func read(kind string, data []byte, visit func(*component)) (bom, error) {
 // unwrap takes a document out of what cosign puts around it: a JSON string that holds it, or an object with the field Data
 // that is the document, or such a string (cosign's generic predicate).
 func unwrap(data []byte) ([]byte, error) {
-	data, err := unquote(data)
+	data, err := unstring(data)
 	if err != nil {
 		return nil, err
 	}
-	r := newReader(data)
+	r := reader{data: data}
 	if opened, err := r.open('{'); err != nil || !opened {
 		return data, err
 	}
-	var inner json.RawMessage
-	for r.d.More() {
+	var inner []byte
+	for r.more('}') {
 		name, err := r.name()
 		switch {
 		case err != nil:
-		case name == "Data":
-			err = r.d.Decode(&inner)
-		case name == "Timestamp":
+		case string(name) == "Data":
+			inner, err = r.value()
+		case string(name) == "Timestamp":
 			err = r.skip()
 		case inner != nil:
 			err = badly("it could be read in two ways: it has the field Data and others")
@@ -170,21 +179,22 @@ func unwrap(data []byte) ([]byte, error) {
 	if inner == nil {
 		return data, nil
 	}
-	return unquote(inner)
+	return unstring(inner)
 }
 
-// unquote returns what a JSON string holds, if data is one.
-func unquote(data []byte) ([]byte, error) {
-	if len(data) == 0 || data[0] != '"' {
+// unstring returns what a JSON string holds, if data is one.
+func unstring(data []byte) ([]byte, error) {
+	r := reader{data: data}
+	if r.peek() != '"' {
 		return data, nil
 	}
-	var text string
-	if err := json.Unmarshal(data, &text); err != nil {
+	text := ""
+	if err := r.text(&text); err != nil {
 		return nil, err
 	}
 	// What is in a string has not been looked at before.
-	inner := []byte(strings.TrimSpace(text))
-	if len(inner) == 0 || inner[0] != '{' {
+	inner := []byte(text)
+	if inside := (&reader{data: inner}); inside.peek() != '{' {
 		return nil, badly("it is text and no JSON document; attest it as JSON (cosign attest --type spdxjson or cyclonedx)")
 	}
 	return inner, document.CheckJSON(inner)

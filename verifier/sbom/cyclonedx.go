@@ -2,7 +2,6 @@ package sbom
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +46,7 @@ func (w *walk) cycloneDXMetadata() error {
 	return w.object([]string{"timestamp", "tools", "component"}, func(name string) error {
 		switch name {
 		case "timestamp":
-			return w.bom.readCreated(w.reader)
+			return w.bom.readCreated(&w.reader)
 		case "tools":
 			return w.cycloneDXTools()
 		}
@@ -57,16 +56,10 @@ func (w *walk) cycloneDXMetadata() error {
 
 // cycloneDXTools reads a list of tools, or, as it is from version 1.5 on, an object with a list of components.
 func (w *walk) cycloneDXTools() error {
-	token, err := w.d.Token()
-	switch {
-	case err != nil || token == nil:
-		return err
-	case token == json.Delim('['):
-		return w.elements(w.cycloneDXTool)
-	case token == json.Delim('{'):
-		return w.fields([]string{"components"}, func(string) error { return w.list(w.cycloneDXTool) })
+	if w.peek() == '{' {
+		return w.object([]string{"components"}, func(string) error { return w.list(w.cycloneDXTool) })
 	}
-	return badly("expected a list or an object of tools at byte %d", w.d.InputOffset())
+	return w.list(w.cycloneDXTool)
 }
 
 func (w *walk) cycloneDXTool() error {
@@ -87,9 +80,9 @@ func (w *walk) cycloneDXComponent(depth int, described bool) error {
 		return tooMuch("it has components within components deeper than %d", maxNesting)
 	}
 	place := w.count
-	c := &component{}
+	c := w.component(depth)
 	kind, url := "", ""
-	var licenses licenseChoice
+	concluded := 0
 	err := w.object([]string{"type", "group", "name", "version", "purl", "licenses", "components"}, func(name string) error {
 		switch name {
 		case "type":
@@ -103,7 +96,7 @@ func (w *walk) cycloneDXComponent(depth int, described bool) error {
 		case "purl":
 			return w.text(&url)
 		case "licenses":
-			return w.list(func() error { return w.cycloneDXLicense(&licenses) })
+			return w.list(func() error { return w.cycloneDXLicense(c, &concluded) })
 		}
 		return w.list(func() error { return w.cycloneDXComponent(depth+1, false) })
 	})
@@ -116,7 +109,9 @@ func (w *walk) cycloneDXComponent(depth int, described bool) error {
 	case c.name == "":
 		return badly("component %d has no name", place)
 	}
-	c.licenses = licenses.those()
+	if concluded > 0 {
+		c.licenses = c.licenses[:concluded]
+	}
 	c.needsLicense = !described && needsLicense(kind, len(c.urls) > 0)
 	if c.isImage = described && kind == "container"; c.isImage {
 		w.bom.addImages(c.digests()...)
@@ -132,18 +127,8 @@ func placed(place, depth int, err error) error {
 	return fmt.Errorf("component %d: %w", place, err)
 }
 
-// A licenseChoice gathers the licences of a component.
-type licenseChoice struct{ all, concluded []string }
-
-func (l *licenseChoice) those() []string {
-	if len(l.concluded) > 0 {
-		return l.concluded
-	}
-	return l.all
-}
-
-// cycloneDXLicense reads one entry: a licence by identifier or name, or an expression.
-func (w *walk) cycloneDXLicense(into *licenseChoice) error {
+// cycloneDXLicense reads one entry: a licence by identifier or name, or an expression. The concluded ones come first.
+func (w *walk) cycloneDXLicense(c *component, concluded *int) error {
 	id, name, expression, acknowledgement := "", "", "", ""
 	err := w.object([]string{"license", "expression", "acknowledgement"}, func(field string) error {
 		switch field {
@@ -165,13 +150,13 @@ func (w *walk) cycloneDXLicense(into *licenseChoice) error {
 	if err != nil {
 		return err
 	}
-	if len(into.all) == maxOfOne {
+	if len(c.licenses) == maxOfOne {
 		return tooMuch("a package has more than %d licences", maxOfOne)
 	}
-	license := cmp.Or(expression, id, name, noAssertion)
-	into.all = append(into.all, license)
-	if acknowledgement == "concluded" {
-		into.concluded = append(into.concluded, license)
+	c.licenses = append(c.licenses, cmp.Or(expression, id, name, noAssertion))
+	if last := len(c.licenses) - 1; acknowledgement == "concluded" {
+		c.licenses[*concluded], c.licenses[last] = c.licenses[last], c.licenses[*concluded]
+		*concluded++
 	}
 	return nil
 }

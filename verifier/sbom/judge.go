@@ -107,10 +107,10 @@ type offences struct {
 	count int
 }
 
-func (o *offences) add(format string, args ...any) {
-	if o.count++; len(o.first) < maxNamed {
-		o.first = append(o.first, fmt.Sprintf(format, args...))
-	}
+// another counts one, and tells whether it is to be named.
+func (o *offences) another() bool {
+	o.count++
+	return o.count <= maxNamed
 }
 
 func (o *offences) String() string {
@@ -122,8 +122,8 @@ func (o *offences) String() string {
 }
 
 func (t *trial) visit(c *component) {
-	if why := t.rules.packages.disallow(c); why != "" {
-		t.banned.add("%s %s", c, why)
+	if why := t.rules.packages.disallow(c); why != "" && t.banned.another() {
+		t.banned.first = append(t.banned.first, c.String()+" "+why)
 	}
 	for _, license := range c.licenses {
 		t.note(license)
@@ -131,18 +131,26 @@ func (t *trial) visit(c *component) {
 	if !t.rules.licenses.any() {
 		return
 	}
-	licenses := c.licenses
-	if len(licenses) == 0 {
-		licenses = []string{noAssertion}
+	if len(c.licenses) == 0 {
+		t.license(c, noAssertion)
 	}
-	for _, license := range licenses {
-		verdict := t.judge(license)
-		if verdict.ok || verdict.absent && !c.needsLicense {
-			continue
+	for _, license := range c.licenses {
+		if !t.license(c, license) {
+			return
 		}
-		t.unlicensed.add("%s has the licence %s", c, verdict)
-		return
 	}
+}
+
+// license judges one licence of a component.
+func (t *trial) license(c *component, text string) bool {
+	verdict := t.judge(text)
+	if verdict.ok || verdict.absent && !c.needsLicense {
+		return true
+	}
+	if t.unlicensed.another() {
+		t.unlicensed.first = append(t.unlicensed.first, c.String()+" has the licence "+verdict.String())
+	}
+	return false
 }
 
 // judge judges a licence expression, most of which an image has many times.

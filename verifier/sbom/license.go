@@ -290,12 +290,20 @@ func (e *expression) one(depth int) (bool, error) {
 
 // tokenize splits an expression into parentheses and words.
 func tokenize(text string) ([]string, error) {
-	text = strings.NewReplacer("(", " ( ", ")", " ) ").Replace(text)
-	tokens := strings.Fields(text)
-	for _, token := range tokens {
+	var tokens []string
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		end := strings.IndexAny(text, " \t\r\n()")
+		switch {
+		case end < 0:
+			end = len(text)
+		case end == 0:
+			end = 1 // a parenthesis
+		}
+		token := text[:end]
 		if token != "(" && token != ")" && strings.Trim(token, identifierLetters) != "" {
 			return nil, errMalformed
 		}
+		tokens, text = append(tokens, token), text[end:]
 	}
 	if len(tokens) == 0 {
 		return nil, errMalformed

@@ -40,7 +40,7 @@ func (w *walk) spdx() error {
 func (w *walk) spdxCreation() error {
 	return w.object([]string{"created", "creators"}, func(name string) error {
 		if name == "created" {
-			return w.bom.readCreated(w.reader)
+			return w.bom.readCreated(&w.reader)
 		}
 		return w.list(func() error {
 			creator := ""
@@ -54,7 +54,7 @@ func (w *walk) spdxCreation() error {
 }
 
 func (w *walk) spdxPackage() error {
-	c := &component{}
+	c := w.component(0)
 	concluded, declared, purpose := "", "", ""
 	var sums []digest.Digest
 	err := w.object([]string{
@@ -88,7 +88,7 @@ func (w *walk) spdxPackage() error {
 		concluded = declared
 	}
 	if concluded != "" && !strings.EqualFold(concluded, noAssertion) {
-		c.licenses = []string{concluded}
+		c.licenses = append(c.licenses, concluded)
 	}
 	c.needsLicense = needsLicense(purpose, len(c.urls) > 0)
 	if c.isImage = purpose == "CONTAINER"; c.isImage {
