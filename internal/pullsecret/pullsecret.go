@@ -143,11 +143,6 @@ func New(s Settings) (*Client, error) {
 	}, nil
 }
 
-// isLabel tells a name that a namespace can have (RFC 1123), and so one that cannot lead elsewhere in a URL.
-func isLabel(s string) bool {
-	return len(s) <= 63 && regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`).MatchString(s)
-}
-
 // isSubdomain tells a name that a Secret or a service account can have.
 func isSubdomain(s string) bool {
 	return len(s) <= 253 && regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`).MatchString(s)
@@ -157,8 +152,8 @@ func isSubdomain(s string) bool {
 // Callers who ask at the same time share one answer, and none of them can end it for the others. Errors say what is wrong
 // and hold nothing of a Secret; they are the context's where it ends first.
 func (c *Client) Get(ctx context.Context, namespace string) (Answer, error) {
-	if !isLabel(namespace) {
-		return Answer{}, fmt.Errorf("%s is no name of a namespace", ratify.Quote(namespace))
+	if err := ratify.CheckNamespace(namespace); err != nil {
+		return Answer{}, err // it could lead elsewhere in a URL
 	}
 	if k, ok := c.answers.Get(namespace); ok {
 		return k.answer, k.err

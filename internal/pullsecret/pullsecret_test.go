@@ -189,7 +189,7 @@ func TestNamesOfNamespaces(t *testing.T) {
 	s := newAPIServer(t)
 	c := newClient(t, s.settings(t))
 	for _, namespace := range []string{"", "A", "a/b", "../x", "a.b", "-a", "a-", "a%2f", "a?b", strings.Repeat("a", 64), "ä"} {
-		if _, err := c.Get(t.Context(), namespace); err == nil || !strings.Contains(err.Error(), "no name of a namespace") {
+		if _, err := c.Get(t.Context(), namespace); err == nil || !strings.Contains(err.Error(), "namespace") {
 			t.Errorf("%q: %v", namespace, err)
 		}
 	}

@@ -102,7 +102,7 @@ func (a *access) try(ctx context.Context, read func(*repository) error) (doubt *
 	for _, s := range a.entry.sources {
 		why, ok := s.serves(a.target)
 		if !ok {
-			tell(SourceUse{Place: s.place, Source: s.label, Use: PassedOver, Why: why})
+			tell(SourceUse{Registry: a.target.host, Place: s.place, Source: s.label, Use: PassedOver, Why: why})
 			tried.passOver(why)
 			continue
 		}
@@ -111,12 +111,12 @@ func (a *access) try(ctx context.Context, read func(*repository) error) (doubt *
 			return nil, fmt.Errorf("ask %s for credentials: %w", s.label, ctx.Err())
 		}
 		if err != nil {
-			tell(SourceUse{Place: s.place, Source: s.label, Use: Failed, Why: err.Error()})
+			tell(SourceUse{Registry: a.target.host, Place: s.place, Source: s.label, Use: Failed, Why: err.Error()})
 			tried.fail(s, err)
 			continue
 		}
 		if len(found) == 0 {
-			tell(SourceUse{Place: s.place, Source: s.label, Use: PassedOver, Why: none})
+			tell(SourceUse{Registry: a.target.host, Place: s.place, Source: s.label, Use: PassedOver, Why: none})
 			tried.passOver(none)
 		}
 		for _, c := range found {
@@ -148,10 +148,10 @@ func (a *access) attempt(tried *attempts, c candidate, place string, tell func(S
 	err = read(r)
 	refusal := refusalOf(err)
 	if refusal == nil {
-		tell(SourceUse{Place: place, Source: c.from, Use: useOf(err), Why: reasonOf(err)})
+		tell(SourceUse{Registry: a.target.host, Place: place, Source: c.from, Use: useOf(err), Why: reasonOf(err)})
 		return true, err
 	}
-	tell(SourceUse{Place: place, Source: c.from, Use: Refused, Why: refusal.UserMessage()})
+	tell(SourceUse{Registry: a.target.host, Place: place, Source: c.from, Use: Refused, Why: refusal.UserMessage()})
 	tried.last, tried.session = refusal, r.session
 	tried.refused = append(tried.refused, c.from)
 	if c.forget != nil {
@@ -164,7 +164,7 @@ func (a *access) attempt(tried *attempts, c candidate, place string, tell func(S
 func (a *access) anonymously(hint string, tell func(SourceUse), read func(*repository) error) error {
 	r := a.as(auth.EmptyCredential)
 	err := read(r)
-	use := SourceUse{Source: "no credentials", Use: useOf(err), Why: reasonOf(err)}
+	use := SourceUse{Registry: a.target.host, Source: "no credentials", Use: useOf(err), Why: reasonOf(err)}
 	refusal := refusalOf(err)
 	if refusal != nil {
 		use.Use = Refused
@@ -207,6 +207,10 @@ func (t *attempts) passOver(why string) {
 	switch why {
 	case leftToHelper:
 		t.hint = why + ": put the credentials into its auths, or name the helper as a source of its own"
+	case namespacesOwn:
+		if t.hint == "" {
+			t.hint = "the registry has credentials for the images of namespaces alone, and none was asked about, as in every mutation: write such images with their digest, or give the registry a source for the cluster"
+		}
 	case clustersOwn:
 		if t.hint == "" {
 			t.hint = "the registry has credentials for the cluster alone: add namespaces to those that the images of namespaces may be read with, or a source pullSecrets"

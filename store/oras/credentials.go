@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/ratify-provider/ratify"
@@ -65,10 +64,11 @@ type Credentials struct {
 	// Repositories are for which repositories of the registry the source is: paths below its host, without it, by whole
 	// components: acme is for acme/app, and not for acme2/app. None means all.
 	Repositories []string `json:"repositories,omitempty"`
-	// Namespaces are for which tenants the source is: names of namespaces, or beginnings of names that end in *, of which *
-	// alone is everybody, the cluster itself included. Without it the source is the cluster's own and no tenant's: a tenant
-	// whose images it read could find out about, and have admitted, what the tenant has no right to pull. Pull secrets of
-	// namespaces are their tenants', and need no Namespaces. Where tenancy is off there is only the cluster.
+	// Namespaces are for which tenants the source is, and for these alone: a namespace, prefix* or *. Without it the source
+	// is the cluster's own and no tenant's: a tenant whose images it read could find out about, and have admitted, what
+	// the tenant has no right to pull. What is for the cluster and for tenants is written twice, without Namespaces and
+	// with. PullSecrets are their tenants', and need no Namespaces. Where tenancy is off there is only the cluster, and so
+	// there is in every mutation.
 	Namespaces []string `json:"namespaces,omitempty"`
 
 	// DockerConfig is the path of a docker config.json, or of a mounted Secret of the type
@@ -198,13 +198,10 @@ func parseRepositories(texts []string, pattern hostPattern) error {
 	return nil
 }
 
-// namespacePattern is what Namespaces holds: a name, or the beginning of one and an asterisk.
-var namespacePattern = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|([a-z0-9][-a-z0-9]{0,61})?\*)$`)
-
 func parseNamespaces(texts []string) error {
 	for i, text := range texts {
-		if !namespacePattern.MatchString(text) {
-			return fmt.Errorf("namespaces[%d]: %s is neither the name of a namespace nor the beginning of one with an asterisk, such as team-*", i, ratify.Quote(text))
+		if err := ratify.CheckNamespacePattern(text); err != nil {
+			return fmt.Errorf("namespaces[%d]: %w", i, err)
 		}
 	}
 	return nil

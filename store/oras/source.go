@@ -12,6 +12,7 @@ import (
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 
+	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/credprogram"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/ratify-provider/ratify/internal/keyring"
@@ -53,24 +54,18 @@ const (
 
 // serves tells whether the source is for a target, or why not.
 func (s *source) serves(t target) (why string, ok bool) {
+	named := len(s.namespaces) > 0
 	switch {
 	case len(s.repositories) > 0 && !slices.ContainsFunc(s.repositories, func(prefix string) bool { return strings.HasPrefix(t.path+"/", prefix+"/") }):
 		return otherRepository, false
-	case s.tenants && t.namespace == "":
+	case t.namespace == "" && (named || s.tenants):
 		return namespacesOwn, false
-	case len(s.namespaces) > 0 && !slices.ContainsFunc(s.namespaces, func(pattern string) bool { return matchNamespace(pattern, t.namespace) }):
-		return otherNamespace, false
-	case len(s.namespaces) == 0 && !s.tenants && t.namespace != "":
+	case t.namespace != "" && !named && !s.tenants:
 		return clustersOwn, false
+	case named && !slices.ContainsFunc(s.namespaces, func(pattern string) bool { return ratify.MatchNamespace(pattern, t.namespace) }):
+		return otherNamespace, false
 	}
 	return "", true
-}
-
-func matchNamespace(pattern, namespace string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
-		return strings.HasPrefix(namespace, prefix)
-	}
-	return pattern == namespace
 }
 
 // newSources makes the sources of a registry ready. Errors continue the place of the registry.

@@ -296,10 +296,10 @@ func TestWhichSourceServes(t *testing.T) {
 		path, namespace string
 		want            []string
 	}{
-		{"app", "", []string{"cluster", "all"}},
-		{"acme/team", "", []string{"team", "cluster", "all"}},
-		{"acme/team/app", "", []string{"team", "cluster", "all"}},
-		{"acme/teams", "", []string{"cluster", "all"}},
+		{"app", "", []string{"cluster"}},
+		{"acme/team", "", []string{"team", "cluster"}},
+		{"acme/team/app", "", []string{"team", "cluster"}},
+		{"acme/teams", "", []string{"cluster"}},
 		{"other/app", "a", []string{"a", "all"}},
 		{"app", "a", []string{"a", "all"}},
 		{"app", "team-x", []string{"a", "all"}},
@@ -342,6 +342,12 @@ func TestTenantGetsNoCredentialOfTheCluster(t *testing.T) {
 	}
 	if got := tried(f); !slices.Equal(got, []string{""}) {
 		t.Errorf("tried %q", got)
+	}
+	store = newStore(t, Deps{}, withSources(t, f, Credentials{Username: "a", Password: plantedSecret, Namespaces: []string{"a"}}))
+	err = resolveTag(t.Context(), openFor(t, store, f.repository(), ""), c)
+	checkFailure(t, err, ratify.RegistryAuth)
+	if !strings.Contains(ratify.AsError(err).UserRemedy(), "as in every mutation") {
+		t.Errorf("remedy %q", ratify.AsError(err).UserRemedy())
 	}
 }
 
@@ -554,7 +560,7 @@ func TestPullSecretsOfTheTenant(t *testing.T) {
 		{"none", []string{""}, "asks for a password"},
 		{"", []string{""}, "asks for a password"},
 		{"closed", nil, "a Role must allow"},
-		{"A/../team-a", nil, "no name of a namespace"},
+		{"A/../team-a", nil, "not the name of a namespace"},
 	} {
 		t.Run(tc.namespace, func(t *testing.T) {
 			f.mu.Lock()
@@ -592,7 +598,7 @@ func TestSourcesThatAreNone(t *testing.T) {
 		{"tag in a repository", "a.example", Sources{{DockerConfig: config, Repositories: []string{"acme:v1"}}}, "repositories[0]:"},
 		{"slash at the end", "a.example", Sources{{DockerConfig: config, Repositories: []string{"acme/"}}}, "repositories[0]:"},
 		{"empty repository", "a.example", Sources{{DockerConfig: config, Repositories: []string{""}}}, "repositories[0]:"},
-		{"capital letters", "a.example", Sources{{DockerConfig: config, Namespaces: []string{"Team"}}}, "namespaces[0]: \"Team\" is neither"},
+		{"capital letters", "a.example", Sources{{DockerConfig: config, Namespaces: []string{"Team"}}}, "namespaces[0]: expected a namespace, prefix* or *"},
 		{"asterisk in front", "a.example", Sources{{DockerConfig: config, Namespaces: []string{"a", "*-x"}}}, "namespaces[1]:"},
 		{"empty namespace", "a.example", Sources{{DockerConfig: config, Namespaces: []string{""}}}, "namespaces[0]:"},
 		{"helper for all hosts", "*", Sources{{Helper: &Helper{Name: "x"}}}, "helper: it would be asked for hosts that somebody else may own"},

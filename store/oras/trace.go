@@ -25,6 +25,8 @@ const (
 
 // A SourceUse says what became of one source in one read. It holds no secret: sources are told by their kind and file.
 type SourceUse struct {
+	// Registry is the host, as references have it.
+	Registry string `json:"registry"`
 	// Place is where the source stands in its registry's entry, credentials[1]; empty for reads without credentials.
 	Place string `json:"place,omitempty"`
 	// Source is its kind, and its file or program.
