@@ -93,6 +93,9 @@ func (o Object) Kind() string { return o.Text("kind") }
 // Name returns the object's name.
 func (o Object) Name() string { return o.Text("metadata", "name") }
 
+// Namespace returns the namespace that the object is in.
+func (o Object) Namespace() string { return o.Text("metadata", "namespace") }
+
 // Get returns the value at a path of keys, nil where there is none.
 func (o Object) Get(path ...string) any {
 	var value any = map[string]any(o)
@@ -143,7 +146,7 @@ func (os Objects) ConfigFiles() map[string]string {
 	return files
 }
 
-// Decode reads the documents that helm printed; two objects of one kind and name are an error.
+// Decode reads the documents that helm printed; two objects of one kind, namespace and name are an error.
 func Decode(text string) (Objects, error) {
 	var objects Objects
 	for _, doc := range strings.Split("\n"+text, "\n---") {
@@ -154,8 +157,10 @@ func Decode(text string) (Objects, error) {
 		if len(o) == 0 {
 			continue
 		}
-		if objects.Find(o.Kind(), o.Name()) != nil {
-			return nil, fmt.Errorf("%s %s is rendered twice", o.Kind(), o.Name())
+		for _, other := range objects {
+			if o.Kind() == other.Kind() && o.Name() == other.Name() && o.Namespace() == other.Namespace() {
+				return nil, fmt.Errorf("%s %s is rendered twice", o.Kind(), o.Name())
+			}
 		}
 		objects = append(objects, o)
 	}

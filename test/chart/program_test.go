@@ -48,27 +48,43 @@ func unpack(t *testing.T, objects Objects) string {
 	content := map[string]string{
 		// What the Secrets of others hold.
 		"docker/config.json": `{"auths":{"registry.example":{"auth":"dTpw"}}}`,
+		// What an init container copies.
+		"plugins/ecr-credential-provider": "#!/bin/true\n",
 	}
 	mounts, _ := container(objects).Get("volumeMounts").([]any)
 	for _, m := range mounts {
 		if path, ok := strings.CutPrefix(Object(m.(map[string]any)).Text("mountPath"), "/etc/ratify/trust/"); ok {
 			content["trust/"+path+"/team.crt"] = objects.ConfigFiles()["notary.crt"]
 		}
+		switch Object(m.(map[string]any)).Text("mountPath") {
+		case "/etc/ratify/files":
+			for name, text := range objects.ConfigFiles() {
+				content["files/"+name] = text
+			}
+		case "/etc/ratify/tenants":
+			content["tenants/team-a.yaml"] = tenantFile
+		}
 	}
 	for name, text := range objects.ConfigFiles() {
-		content["config/"+name] = strings.ReplaceAll(text, "/etc/ratify", dir)
+		content["config/"+name] = text
 	}
 	for name, text := range content {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		// A plugin must be executable.
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/etc/ratify", dir)), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
 }
+
+// tenantFile is what the ConfigMap of tenants holds for one that has been handed registry.example.
+const tenantFile = `policies:
+- {name: own, scopes: [registry.example/team-a/*], verifiers: [notation]}
+`
 
 func portsOut(policy Object) []any {
 	egress, _ := policy.Get("spec", "egress").([]any)

@@ -13,13 +13,28 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 )
 
-// A Pair is a TLS pair and its CA, in PEM.
-type Pair struct{ Cert, Key, CA string }
+// A Pair is a TLS pair and its CA, in PEM, and what other values are made of: the public key of a signer in PEM, and the
+// trusted_root.json of a Sigstore.
+type Pair struct{ Cert, Key, CA, Signer, Root string }
 
 // NewPair makes a TLS pair for some host names, valid for an hour.
 func NewPair(hosts ...string) (Pair, error) {
+	signer, err := cosigntest.NewKey(cosigntest.P256)
+	if err != nil {
+		return Pair{}, err
+	}
+	sigstore, err := cosigntest.NewSigstore("private")
+	if err != nil {
+		return Pair{}, err
+	}
+	trustedRoot, err := cosigntest.TrustedRoot(sigstore)
+	if err != nil {
+		return Pair{}, err
+	}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, err
@@ -49,7 +64,8 @@ func NewPair(hosts ...string) (Pair, error) {
 	text := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	return Pair{Cert: text("CERTIFICATE", leafDER), Key: text("PRIVATE KEY", keyDER), CA: text("CERTIFICATE", caDER)}, nil
+	return Pair{Cert: text("CERTIFICATE", leafDER), Key: text("PRIVATE KEY", keyDER), CA: text("CERTIFICATE", caDER),
+		Signer: string(signer.PublicPEM()), Root: string(trustedRoot)}, nil
 }
 
 // A change is another value than the default one of a leaf of values.yaml, and the values under which it has an effect.
@@ -63,7 +79,7 @@ type change struct {
 // changes holds the values that cannot be made from the default, by path; the others are flipped, counted up, or replaced.
 func changes(p Pair) map[string]change {
 	any1 := func(key, value string) map[string]any { return map[string]any{key: value} }
-	return map[string]change{
+	all := map[string]change{
 		"notaryCert":                             {value: p.CA + p.CA},
 		"notation.tsaCert":                       {value: p.CA},
 		"notation.level":                         {value: "permissive"},
@@ -72,7 +88,6 @@ func changes(p Pair) map[string]change {
 		"notation.trustStores":                   {value: trustStores(p)},
 		"notation.trustPolicy":                   {value: trustPolicy(), with: map[string]any{"notation.tsaCert": p.CA, "notation.trustStores": trustStores(p)}},
 		"registries":                             {value: registries(p)},
-		"policies":                               {value: []any{map[string]any{"name": "other", "scopes": []any{"ghcr.io/*"}, "verifiers": []any{"notation"}, "require": 1}}},
 		"cache.ttl":                              {value: "11m"},
 		"cache.refusalTTL":                       {value: "11s"},
 		"cache.tagTTL":                           {value: "6s"},
@@ -119,6 +134,84 @@ func changes(p Pair) map[string]change {
 		"nodeSelector":                           {value: any1("kubernetes.io/os", "linux")},
 		"tolerations":                            {value: []any{map[string]any{"key": "critical", "operator": "Exists"}}},
 		"affinity":                               {value: map[string]any{"nodeAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{"nodeSelectorTerms": []any{map[string]any{"matchExpressions": []any{map[string]any{"key": "a", "operator": "Exists"}}}}}}}},
+		"initContainers":                         {value: []any{map[string]any{"name": "copy", "image": "registry.example/tools@sha256:" + strings.Repeat("b", 64)}}},
+	}
+	maps.Copy(all, trustChanges(p))
+	maps.Copy(all, tenancyChanges())
+	return all
+}
+
+// trustChanges are those of who is trusted and what is asked. Where there is more than one verifier, policies must be there, too.
+func trustChanges(p Pair) map[string]change {
+	some := func(more map[string]any) map[string]any {
+		with := map[string]any{"cosign.keys": cosignKeys(p), "policies": []any{map[string]any{"name": "both", "scopes": []any{"*"}, "verifiers": []any{"notation", "cosign"}}}}
+		maps.Copy(with, more)
+		return with
+	}
+	every := func(more map[string]any) map[string]any {
+		with := map[string]any{"cosign.keys": cosignKeys(p), "files": map[string]any{"build.pub": p.Signer}, "verifiers": verifiers("24h"), "policies": policies(), "tenancy.enabled": true}
+		maps.Copy(with, more)
+		return with
+	}
+	return map[string]change{
+		"cosign.keys":        {value: cosignKeys(p), with: some(map[string]any{"cosign.keys": []any{}, "cosign.identities": identities(), "cosign.trustedRoot": p.Root})},
+		"cosign.identities":  {value: identities(), with: some(map[string]any{"cosign.trustedRoot": p.Root, "cosign.thresholds": map[string]any{"timestamps": 1}})},
+		"cosign.trustedRoot": {value: p.Root, with: some(map[string]any{"cosign.identities": identities(), "cosign.trustedRoot": p.Root + "\n"})},
+		"cosign.thresholds": {value: map[string]any{"transparencyLogs": 1, "certificateLogs": 1, "timestamps": 1},
+			with: some(map[string]any{"cosign.identities": identities(), "cosign.trustedRoot": p.Root})},
+		"cosign.tags": {value: false, with: some(nil)},
+		"verifiers":   {value: verifiers("48h"), with: every(nil)},
+		"files":       {value: map[string]any{"build.pub": p.Signer}},
+		"policies": {value: policies(), with: every(map[string]any{"policies": []any{map[string]any{"name": "other", "scopes": []any{"*"},
+			"verifiers": []any{"notation", "cosign", "provenance", "bill", "scan"}, "require": "any"}}})},
+		"exemptions": {value: []any{map[string]any{"scopes": []any{"docker.io/*"}, "digests": []any{"sha256:" + strings.Repeat("c", 64)}, "namespaces": []any{"team-*"},
+			"reason": "until its maker signs", "expires": "2040-12-31"}}},
+		"mirrors": {value: []any{map[string]any{"pulledFrom": "mirror.example/hub/*", "verifyAs": "docker.io/*", "evidence": "origin"}}},
+	}
+}
+
+// tenancyChanges take namespaces that every cluster has, for an API server to accept their Roles.
+func tenancyChanges() map[string]change {
+	namespaces := []any{map[string]any{"name": "default", "secrets": []any{"registry"}}, map[string]any{"name": "kube-system", "secrets": []any{"hub", "mirror"}}}
+	delegate := []any{map[string]any{"namespaces": []any{"team-*"}, "scopes": []any{"registry.example/*"}}}
+	pull := map[string]any{"tenancy.enabled": true, "tenancy.pullSecrets.namespaces": namespaces}
+	return map[string]change{
+		"tenancy.withoutPolicy": {value: "refuse", with: map[string]any{"tenancy.enabled": true}},
+		"tenancy.tenantsConfigMap": {value: "tenants", with: map[string]any{"tenancy.enabled": true, "tenancy.tenantsConfigMap": "others",
+			"tenancy.delegate": delegate}},
+		"tenancy.delegate": {value: delegate, with: map[string]any{"tenancy.enabled": true, "tenancy.tenantsConfigMap": "tenants",
+			"tenancy.delegate": []any{map[string]any{"namespaces": []any{"*"}, "scopes": []any{"*"}}}}},
+		"tenancy.registryCredentialsFor":     {value: []any{"team-*"}, with: map[string]any{"tenancy.enabled": true, "registryCredentialsSecret": "pull"}},
+		"tenancy.pullSecrets.namespaces":     {value: namespaces, with: map[string]any{"tenancy.enabled": true}},
+		"tenancy.pullSecrets.apiServerPort":  {value: 443, with: pull},
+		"tenancy.pullSecrets.apiServerCIDRs": {value: []any{"192.0.2.1/32", "2001:db8::1/128"}, with: pull},
+	}
+}
+
+func cosignKeys(p Pair) []any { return []any{map[string]any{"name": "release", "key": p.Signer}} }
+
+func identities() []any {
+	return []any{map[string]any{"issuer": "https://token.actions.example", "subjectPattern": "^https://github\\.com/acme/.*$"},
+		map[string]any{"issuerPattern": "^https://login\\.example$", "subject": "release@acme.example"}}
+}
+
+// verifiers are one of each type that the values do not make, of a scan that may be that old.
+func verifiers(maxAge string) []any {
+	return []any{
+		map[string]any{"name": "provenance", "type": "attestation", "evidence": "any", "settings": map[string]any{
+			"keys": []any{map[string]any{"name": "build", "file": "/etc/ratify/files/build.pub"}}, "predicateType": "https://slsa.dev/provenance/v1"}},
+		map[string]any{"name": "bill", "type": "sbom", "signedBy": []any{"notation", "cosign"}, "evidence": "all",
+			"settings": map[string]any{"licenses": map[string]any{"disallowed": []any{"AGPL-3.0-only"}}}},
+		map[string]any{"name": "scan", "type": "vulnerability", "signedBy": []any{"notation"}, "settings": map[string]any{"maxAge": maxAge}},
+	}
+}
+
+// policies ask all of them, and notation and cosign.
+func policies() []any {
+	return []any{
+		map[string]any{"name": "cluster", "scopes": []any{"*"}, "require": map[string]any{"all": []any{map[string]any{"any": []any{"notation", "cosign"}},
+			map[string]any{"atLeast": 2, "of": []any{"provenance", "bill", "scan"}}}}, "rule": `evidence.exists(e, e.type == "attestation")`, "mode": "audit", "platforms": "all"},
+		map[string]any{"name": "team", "namespaces": []any{"team-*"}, "scopes": []any{"registry.example/*"}, "verifiers": []any{"cosign", "scan"}, "require": 1},
 	}
 }
 
@@ -158,6 +251,9 @@ func wholeConfig() map[string]any {
 		"policies":           []any{map[string]any{"name": "mine", "scopes": []any{"*"}, "verifiers": []any{"mine"}, "require": "any"}},
 		"cache":              map[string]any{"ttl": "1m", "refusalTTL": "1s", "tagTTL": "1s", "maxEntries": 10, "maxBytes": "1Mi"},
 		"mutation":           map[string]any{"reference": "digest"},
+		"exemptions":         []any{map[string]any{"scopes": []any{"quay.io/*"}, "reason": "until its maker signs", "expires": "2040-12-31"}},
+		"mirrors":            []any{map[string]any{"pulledFrom": "mirror.example/*", "verifyAs": "quay.io/*"}},
+		"tenancy":            map[string]any{"enabled": true, "withoutPolicy": "refuse"},
 		"gatekeeperCacheTTL": "10s",
 		"concurrency":        3,
 	}

@@ -13,8 +13,19 @@ import (
 
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/store/oras"
+	"github.com/ratify-provider/ratify/verifier/attestation"
+	"github.com/ratify-provider/ratify/verifier/cosign"
 	"github.com/ratify-provider/ratify/verifier/notation"
+	"github.com/ratify-provider/ratify/verifier/sbom"
+	"github.com/ratify-provider/ratify/verifier/vulnerability"
 )
+
+// TestMain sets what the kubelet sets for every pod: settings for pull secrets are not good without it.
+func TestMain(m *testing.M) {
+	os.Setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+	os.Setenv("KUBERNETES_SERVICE_PORT", "443")
+	os.Exit(m.Run())
+}
 
 var find = sync.OnceValues(func() (*Chart, error) { return Find(context.Background()) })
 
@@ -212,22 +223,39 @@ func checkConfig(t *testing.T, objects Objects) *config.File {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	for _, m := range file.Stores {
-		var cfg oras.Config
-		if err := m.Settings.Decode(&cfg); err != nil {
-			t.Error(err)
-		}
-		if _, err := oras.New(cfg, oras.Deps{}); err != nil {
-			t.Errorf("%v\n%s", err, text)
-		}
+		checkModule(t, text, m.Settings, func(c oras.Config) (*oras.Store, error) { return oras.New(c, oras.Deps{}) })
 	}
 	for _, m := range file.Verifiers {
-		var cfg notation.Config
-		if err := m.Settings.Decode(&cfg); err != nil {
-			t.Error(err)
-		}
-		if _, err := notation.New(cfg, notation.Deps{}); err != nil {
-			t.Errorf("%v\n%s", err, text)
+		switch m.Type {
+		case "notation":
+			checkModule(t, text, m.Settings, func(c notation.Config) (*notation.Verifier, error) { return notation.New(c, notation.Deps{}) })
+		case "cosign":
+			checkModule(t, text, m.Settings, func(c cosign.Config) (*cosign.Verifier, error) { return cosign.New(c, cosign.Deps{}) })
+		case "attestation":
+			checkModule(t, text, m.Settings, func(c attestation.Config) (*attestation.Verifier, error) {
+				return attestation.New(c, attestation.Deps{})
+			})
+		case "sbom":
+			checkModule(t, text, m.Settings, func(c sbom.Config) (*sbom.Verifier, error) { return sbom.New(c, sbom.Deps{}) })
+		case "vulnerability":
+			checkModule(t, text, m.Settings, func(c vulnerability.Config) (*vulnerability.Verifier, error) {
+				return vulnerability.New(c, vulnerability.Deps{})
+			})
+		default:
+			t.Errorf("verifier %q: of type %q, which is not looked at here", m.Name, m.Type)
 		}
 	}
 	return file
+}
+
+// checkModule makes a store or a verifier of its settings, with the files that they name.
+func checkModule[C, M any](t *testing.T, text []byte, settings config.Settings, construct func(C) (M, error)) {
+	t.Helper()
+	var cfg C
+	if err := settings.Decode(&cfg); err != nil {
+		t.Error(err)
+	}
+	if _, err := construct(cfg); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
 }

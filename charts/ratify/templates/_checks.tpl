@@ -86,15 +86,164 @@ and would refuse to render. No cluster that is to be served is of exactly that v
 {{- end -}}
 {{- end -}}
 
-{{/* What policies ask must be there, given the whole configuration. */}}
+{{/* What a key of .Values.config replaces must not be written as another value, too: that would have no effect. */}}
+{{- define "ratify.checkReplaced" -}}
+{{- $v := .Values -}}
+{{- $written := dict "stores" (dict "registries" $v.registries) "policies" (dict "policies" $v.policies) "exemptions" (dict "exemptions" $v.exemptions) -}}
+{{- $_ := set $written "mirrors" (dict "mirrors" $v.mirrors) -}}
+{{- $_ := set $written "tenancy" (dict "tenancy.enabled" $v.tenancy.enabled) -}}
+{{- $_ := set $written "verifiers" (dict "notation.trustPolicy" $v.notation.trustPolicy "cosign.keys" $v.cosign.keys "cosign.identities" $v.cosign.identities "verifiers" $v.verifiers) -}}
+{{- range $key, $_ := $v.config -}}
+{{- range $name, $value := get $written $key | default dict -}}
+{{- if $value }}{{ fail (printf "config.%s: replaces what %s says; set one or the other." $key $name) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The names in a tree of require, one a line. */}}
+{{- define "ratify.treeNames" -}}
+{{- if kindIs "string" . }}{{ . }}{{ "\n" }}{{ end -}}
+{{- if kindIs "map" . -}}
+{{- range concat (.all | default list) (.any | default list) (.of | default list) }}{{ include "ratify.treeNames" . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What policies and signedBy ask must be there, and what is there must be asked, given the whole configuration. */}}
 {{- define "ratify.checkVerifierNames" -}}
 {{- $names := list -}}
-{{- range .verifiers }}{{ $names = append $names .name }}{{ end -}}
+{{- $used := list -}}
+{{- range .verifiers }}{{ $names = append $names .name }}{{ $used = concat $used (.signedBy | default list) }}{{ end -}}
+{{- range $i, $verifier := .verifiers -}}
+{{- range $verifier.signedBy -}}
+{{- if not (has . $names) -}}
+{{- fail (printf "verifiers[%d] %q: signedBy: there is no verifier %q; there is %s." $i $verifier.name . (join ", " $names)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range $i, $policy := .policies -}}
-{{- range $name := $policy.verifiers -}}
+{{- $asked := $policy.verifiers | default list -}}
+{{- if kindIs "map" $policy.require }}{{ $asked = concat $asked (include "ratify.treeNames" $policy.require | trim | splitList "\n") }}{{ end -}}
+{{- range $name := $asked -}}
 {{- if not (has $name $names) -}}
 {{- fail (printf "policies[%d] %q: there is no verifier %q; there is %s." $i $policy.name $name (join ", " $names | default "none")) -}}
 {{- end -}}
+{{- end -}}
+{{- $used = concat $used $asked -}}
+{{- end -}}
+{{- range $name := $names -}}
+{{- if not (has $name $used) -}}
+{{- fail (printf "policies: no policy asks the verifier %q. Name it in one (verifiers, or require), or take away the values that make it." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ratify.checkPolicies" -}}
+{{- $tenancy := dig "tenancy" "enabled" false . -}}
+{{- range $i, $policy := .policies -}}
+{{- $tree := kindIs "map" $policy.require -}}
+{{- if and $tree $policy.verifiers -}}
+{{- fail (printf "policies[%d] %q: verifiers has no effect beside a tree in require, which names them." $i $policy.name) -}}
+{{- end -}}
+{{- if not (or $tree $policy.verifiers) -}}
+{{- fail (printf "policies[%d] %q: says nothing of what must verify: write verifiers, or a tree of them in require." $i $policy.name) -}}
+{{- end -}}
+{{- if and $policy.namespaces (not $tenancy) -}}
+{{- fail (printf "policies[%d] %q: namespaces has no effect without tenancy.enabled." $i $policy.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* As the provider has it, told before it would not start. */}}
+{{- define "ratify.checkCosign" -}}
+{{- $c := .Values.cosign -}}
+{{- range $i, $entry := $c.keys -}}
+{{- if contains "PRIVATE KEY-----" $entry.key -}}
+{{- fail (printf "cosign.keys[%d].key: holds a private key. Pass the public one, which cosign public-key writes." $i) -}}
+{{- end -}}
+{{- if not (contains "-----BEGIN PUBLIC KEY-----" $entry.key) -}}
+{{- fail (printf "cosign.keys[%d].key: is not a public key in PEM (BEGIN PUBLIC KEY)." $i) -}}
+{{- end -}}
+{{- end -}}
+{{- range $i, $entry := $c.identities -}}
+{{- range $pattern := list $entry.issuerPattern $entry.subjectPattern -}}
+{{- if and $pattern (not (regexMatch `^\^.*\$$` $pattern)) -}}
+{{- fail (printf "cosign.identities[%d]: %q would match a part of a name; patterns are for the whole of it, ^(…)$." $i $pattern) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $c.trustedRoot (not (hasKey (fromJson $c.trustedRoot) "mediaType")) -}}
+{{- fail "cosign.trustedRoot: is not a trusted_root.json: JSON with a mediaType." -}}
+{{- end -}}
+{{- $asked := false -}}
+{{- range $_, $count := $c.thresholds }}{{ if $count }}{{ $asked = true }}{{ end }}{{ end -}}
+{{- if and (or $c.identities $asked) (not $c.trustedRoot) -}}
+{{- fail "cosign.trustedRoot: identities and thresholds need it: --set-file cosign.trustedRoot=./trusted_root.json, of the Sigstore instance whose certificates and logs are trusted." -}}
+{{- end -}}
+{{- if and $c.trustedRoot (not (or $c.identities $asked)) -}}
+{{- fail "cosign.trustedRoot: has no effect without cosign.identities or cosign.thresholds." -}}
+{{- end -}}
+{{- if and $c.thresholds (not (or $c.keys $c.identities)) -}}
+{{- fail "cosign.thresholds: has no effect without cosign.keys or cosign.identities." -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ratify.checkTenancy" -}}
+{{- $t := .Values.tenancy -}}
+{{- $pull := $t.pullSecrets.namespaces -}}
+{{- $others := dict "tenantsConfigMap" $t.tenantsConfigMap "delegate" $t.delegate "registryCredentialsFor" $t.registryCredentialsFor "pullSecrets.namespaces" $pull -}}
+{{- if not (or $t.enabled (dig "tenancy" "enabled" false .Values.config)) -}}
+{{- range $name, $value := $others -}}
+{{- if $value }}{{ fail (printf "tenancy.%s: has no effect without tenancy.enabled." $name) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $t.delegate (not $t.tenantsConfigMap) -}}
+{{- fail "tenancy.delegate: has no effect without tenancy.tenantsConfigMap." -}}
+{{- end -}}
+{{- if and $t.tenantsConfigMap (not $t.delegate) -}}
+{{- fail "tenancy.tenantsConfigMap: its files can have no policy as long as tenancy.delegate names no repositories." -}}
+{{- end -}}
+{{- if and $t.registryCredentialsFor (not .Values.registryCredentialsSecret) -}}
+{{- fail "tenancy.registryCredentialsFor: has no effect without registryCredentialsSecret." -}}
+{{- end -}}
+{{- $seen := list -}}
+{{- range $i, $entry := $pull -}}
+{{- if has $entry.name $seen }}{{ fail (printf "tenancy.pullSecrets.namespaces[%d]: %s is there twice." $i $entry.name) }}{{ end -}}
+{{- $seen = append $seen $entry.name -}}
+{{- end -}}
+{{- if and $pull (eq (int .Values.replicas) 0) -}}
+{{- fail "tenancy.pullSecrets: a provider outside the cluster has no ServiceAccount. Write credentials with pullSecrets, apiServer, tokenFile and caFile in registries." -}}
+{{- end -}}
+{{- if and $pull (eq (include "ratify.serviceAccountName" .) "default") -}}
+{{- fail "serviceAccount: tenancy.pullSecrets would give its rights to every pod of this namespace that runs under the ServiceAccount default. Set serviceAccount.create, or name one." -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Pull secrets are read with a token, which the pod has only where the chart knows of them. */}}
+{{- define "ratify.checkPullSecrets" -}}
+{{- $granted := .root.Values.tenancy.pullSecrets.namespaces -}}
+{{- range .file.stores -}}
+{{- range $i, $registry := dig "settings" "registries" list . -}}
+{{- $sources := $registry.credentials | default list -}}
+{{- if kindIs "map" $sources }}{{ $sources = list $sources }}{{ end -}}
+{{- range $sources -}}
+{{- if and (hasKey . "pullSecrets") (not $granted) (not (dig "pullSecrets" "tokenFile" "" .)) -}}
+{{- fail (printf "registries[%d].credentials: pullSecrets needs a token and the right to read them: list the namespaces in tenancy.pullSecrets.namespaces instead, or name a tokenFile." $i) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a ConfigMap must not hold. Variables of a helper are judged by their names. */}}
+{{- define "ratify.checkSecrets" -}}
+{{- $secret := or (regexMatch `(?m)^[ -]*(password|identityToken):` .text) (regexMatch `(?m)^[ -]*proxy: ["']?https?://[^/]*@` .text) -}}
+{{- $variable := regexMatch `(?mi)^ *- name: .*(secret|token|passw|key).*\n +value: ` .text -}}
+{{- if or $secret $variable -}}
+{{- fail "configKind: the configuration contains a password, which a ConfigMap does not keep. Set configKind to Secret, or keep the password in a file (registryCredentialsSecret, or credentials.passwordFile with extraVolumes)." -}}
+{{- end -}}
+{{- range $name, $content := .files -}}
+{{- if regexMatch `PRIVATE KEY-----|"auths"` $content -}}
+{{- fail (printf "configKind: files.%s holds a private key or credentials, which a ConfigMap does not keep. Set configKind to Secret." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -51,6 +51,12 @@ A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-b
 - {name: trust-{{ $i }}, mountPath: {{ include "ratify.trustDirectory" $entry }}, readOnly: true}
 {{- end }}
 {{- end }}
+{{- if .Values.files }}
+- {name: config, mountPath: /etc/ratify/files, readOnly: true}
+{{- end }}
+{{- if .Values.tenancy.tenantsConfigMap }}
+- {name: tenants, mountPath: /etc/ratify/tenants, readOnly: true}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -108,6 +114,11 @@ Secret only the certificate is mounted, for its key ca.key could sign any client
   secret:
     secretName: {{ . }}
 {{- end }}
+{{- end }}
+{{- with .Values.tenancy.tenantsConfigMap }}
+- name: tenants
+  configMap:
+    name: {{ . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
