@@ -67,7 +67,6 @@ func (v *Verifier) Verify(ctx context.Context, subject, evidence ocispec.Descrip
 		Passed:     true,
 		Message:    "signed by " + signer.String(),
 		NotAfter:   signer.NotAfter,
-		Made:       signer.Time,
 		Extensions: signer.Extensions(),
 	}, nil
 }
