@@ -304,6 +304,7 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 		{"anchored at the end alone", provenance(attestation.Provenance{Sources: []string{"https://github.com/acme/.+$"}}), []string{"provenance: sources[0]:"}},
 		{"anchored at the beginning alone", provenance(attestation.Provenance{Sources: []string{"^https://github.com/acme/"}}), []string{"provenance: sources[0]: \"^https://github.com/acme/\" is not anchored as a whole"}},
 		{"an alternative that is not anchored", provenance(attestation.Provenance{Sources: []string{"^a|b$"}}), []string{"is not anchored as a whole"}},
+		{"an anchor that may be left out", provenance(attestation.Provenance{Sources: []string{"^?a$"}}), []string{"is not anchored as a whole"}},
 		{"anchored by line", provenance(attestation.Provenance{Sources: []string{"^(?m:a$)"}}), []string{"is not anchored as a whole"}},
 		{"a dollar sign that is text", provenance(attestation.Provenance{Sources: []string{`^a\$`}}), []string{"is not anchored as a whole"}},
 		{"no regular expression", provenance(attestation.Provenance{BuildTypes: []string{"^(a$"}}), []string{"provenance: buildTypes[0]:"}},

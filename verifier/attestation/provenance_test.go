@@ -99,6 +99,8 @@ func TestProvenance(t *testing.T) {
 		{"v0.2: source with its branch", sources(app + "@refs/heads/main"), buildV02(), "", ""},
 		{"v0.2: source at a commit", sources(app), source("git+" + app + "@0123456789abcdef0123456789abcdef01234567"), "", ""},
 		{"v0.2: another source, ours among the materials", sources(app), source("git+https://github.com/evil/app"), ratify.ProvenanceMismatch, "evil"},
+		{"v0.2: our source, another repository among the materials", sources(app), with(buildV02(), []any{fields{"uri": "git+https://github.com/other/lib"}}, "materials"), "", ""},
+		{"v0.2: a source that is spelled as the pattern", sources("^https://x$"), source("^https://x$#y"), ratify.ProvenanceMismatch, "its source"},
 		{"v0.2: a name that goes on behind @", sources(app), source("git+" + app + "@evil/app"), ratify.ProvenanceMismatch, "@evil/app"},
 		{"v0.2: what looks like user and host", sources("https://github.com"), source("git+https://github.com@evil.example/acme/app"), ratify.ProvenanceMismatch, "evil.example"},
 		{"v0.2: a subdomain behind it", sources("https://github.com/acme/app"), source("https://github.com/acme/app.evil.example"), ratify.ProvenanceMismatch, "evil.example"},
