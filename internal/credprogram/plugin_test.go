@@ -162,3 +162,22 @@ func TestPluginFails(t *testing.T) {
 	_, err := p.Get(t.Context(), "a.example", "app")
 	checkError(t, err, "credential provider test failed")
 }
+
+func FuzzAnswer(f *testing.F) {
+	f.Add(`{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Registry","cacheDuration":"6h","auth":{"*.a.example":{"username":"u","password":"p"}}}`, "b.a.example")
+	f.Add(`{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image","auth":{"[a-c].example:5000/x":{"username":"u","password":"p"}}}`, "b.example:5000")
+	p := &Plugin{program: program{name: "fuzzed"}}
+	f.Fuzz(func(t *testing.T, text, host string) {
+		answer, err := p.parse([]byte(text))
+		if err != nil {
+			if answer.Ring.Bytes() != (Answer{}).Ring.Bytes() {
+				t.Error("an answer that is none has credentials")
+			}
+			return
+		}
+		cred, helper := answer.Ring.Lookup(host, "app")
+		if helper || answer.Keep < 0 || cred.RefreshToken != "" || cred.AccessToken != "" {
+			t.Errorf("%+v is more than a plugin can say", answer.Extent)
+		}
+	})
+}

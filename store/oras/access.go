@@ -103,7 +103,7 @@ func (a *access) try(ctx context.Context, read func(*repository) error) (doubt *
 		why, ok := s.serves(a.target)
 		if !ok {
 			tell(SourceUse{Registry: a.target.host, Place: s.place, Source: s.label, Use: PassedOver, Why: why})
-			tried.passOver(why)
+			tried.passOver(s, why)
 			continue
 		}
 		found, none, err := s.find(ctx, a.target)
@@ -117,7 +117,7 @@ func (a *access) try(ctx context.Context, read func(*repository) error) (doubt *
 		}
 		if len(found) == 0 {
 			tell(SourceUse{Registry: a.target.host, Place: s.place, Source: s.label, Use: PassedOver, Why: none})
-			tried.passOver(none)
+			tried.passOver(s, none)
 		}
 		for _, c := range found {
 			if done, err := a.attempt(&tried, c, s.place, tell, read); done {
@@ -203,8 +203,9 @@ func (t *attempts) fail(s *source, err error) {
 }
 
 // passOver keeps what an operator can do about a source that was passed over.
-func (t *attempts) passOver(why string) {
+func (t *attempts) passOver(s *source, why string) {
 	switch why {
+	case otherRepository, otherNamespace, notMatchedByFile:
 	case leftToHelper:
 		t.hint = why + ": put the credentials into its auths, or name the helper as a source of its own"
 	case namespacesOwn:
@@ -214,6 +215,10 @@ func (t *attempts) passOver(why string) {
 	case clustersOwn:
 		if t.hint == "" {
 			t.hint = "the registry has credentials for the cluster alone: add namespaces to those that the images of namespaces may be read with, or a source pullSecrets"
+		}
+	default:
+		if s.tenants {
+			t.hint = "give the service account of the namespace a pull secret for this registry: " + why
 		}
 	}
 }

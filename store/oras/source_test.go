@@ -367,6 +367,43 @@ func TestCredentialHelper(t *testing.T) {
 	}
 }
 
+// A program gets the variables of this process that are named, and no others.
+func TestPassEnvironment(t *testing.T) {
+	c := newFixture()
+	f := locked(t, c, "passed", plantedSecret)
+	p := newProgram(t, fmt.Sprintf(`{"Username":"passed","Secret":%q}`, plantedSecret))
+	plugged := newProgram(t, pluginAnswer("Image", f.host, "passed", plantedSecret))
+	for name, tc := range map[string]struct {
+		answer string
+		with   func(names []string) Credentials
+	}{
+		"helper": {p.answer, func(names []string) Credentials {
+			return Credentials{Helper: &Helper{Name: executable(t), Env: p.env()[:2], PassEnvironment: names}}
+		}},
+		"provider": {plugged.answer, func(names []string) Credentials {
+			bare := *plugged
+			bare.answer = ""
+			made := bare.provider(t, f.host)
+			text, err := os.ReadFile(made.Provider.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made.Provider.Config = writeFile(t, strings.Replace(string(text), `,{"name":"`+answerVariable+`","value":""}`, "", 1))
+			made.Provider.PassEnvironment = names
+			return made
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(answerVariable, tc.answer)
+			if err := resolveTag(t.Context(), open(t, newStore(t, Deps{}, withSources(t, f, tc.with([]string{answerVariable, "NOT_SET"}))), f.repository()), c); err != nil {
+				t.Error(err)
+			}
+			err := resolveTag(t.Context(), open(t, newStore(t, Deps{}, withSources(t, f, tc.with(nil))), f.repository()), c)
+			checkFailure(t, err, ratify.RegistryAuth)
+		})
+	}
+}
+
 func TestProvider(t *testing.T) {
 	for extent, runs := range map[string]int{"Image": 2, "Registry": 1, "Global": 1} {
 		t.Run(extent, func(t *testing.T) {
@@ -546,21 +583,22 @@ func TestPullSecretsOfTheTenant(t *testing.T) {
 	f := locked(t, c, "a", plantedSecret)
 	cluster := kubernetes(t, map[string]string{
 		"team-a": dockerText(f.host, "a", plantedSecret), "team-b": dockerText(f.host, "b", "x"),
-		"elsewhere": dockerText("other.example", "a", plantedSecret), "closed": "forbidden",
+		"elsewhere": dockerText("other.example", "a", plantedSecret), "closed": "forbidden", "broken": "{" + plantedSecret,
 	})
 	store := newStore(t, Deps{}, withSources(t, f, Credentials{PullSecrets: &cluster}))
 	for _, tc := range []struct {
-		namespace string
-		tried     []string
-		message   string
+		namespace       string
+		tried           []string
+		message, remedy string
 	}{
-		{"team-a", []string{"", "a"}, ""},
-		{"team-b", []string{"", "b"}, "tried pull secret pull of namespace team-b"},
-		{"elsewhere", []string{""}, "asks for a password"},
-		{"none", []string{""}, "asks for a password"},
-		{"", []string{""}, "asks for a password"},
-		{"closed", nil, "a Role must allow"},
-		{"A/../team-a", nil, "not the name of a namespace"},
+		{"team-a", []string{"", "a"}, "", ""},
+		{"team-b", []string{"", "b"}, "tried pull secret pull of namespace team-b", "are valid"},
+		{"elsewhere", []string{""}, "asks for a password", "pull secret for this registry: it has no credential for this repository"},
+		{"broken", []string{""}, "asks for a password", "namespace broken has no pull secret that can be used; Secret pull is of no use"},
+		{"none", []string{""}, "asks for a password", "namespace none has no pull secret that can be used"},
+		{"", []string{""}, "asks for a password", "as in every mutation"},
+		{"closed", nil, "a Role must allow", "ratify login-check"},
+		{"A/../team-a", nil, "not the name of a namespace", "ratify login-check"},
 	} {
 		t.Run(tc.namespace, func(t *testing.T) {
 			f.mu.Lock()
@@ -573,6 +611,9 @@ func TestPullSecretsOfTheTenant(t *testing.T) {
 			}
 			if err != nil {
 				checkFailure(t, err, ratify.RegistryAuth)
+				if !strings.Contains(ratify.AsError(err).UserRemedy(), tc.remedy) {
+					t.Errorf("remedy %q, want %q", ratify.AsError(err).UserRemedy(), tc.remedy)
+				}
 			}
 			if got := tried(f); !slices.Equal(got, tc.tried) {
 				t.Errorf("tried %q, want %q", got, tc.tried)
