@@ -40,6 +40,12 @@ func newExamination(e *Engine, policy *boundPolicy, s Subject, report *Report) *
 		x.standings[i].mode = v.pieces
 		x.standings[i].left = 1 // that its evidence was looked for at all
 		if skipper, ok := v.Verifier.(Skipper); ok && skipper.Skip(s) {
+			if policy.proves {
+				// A document that nobody looks at is not proven, or any stranger's would be.
+				problem := &Error{Code: EvidenceUnproven, Message: "the policy asks for no verification here, and so proves no document"}
+				x.standings[i] = standing{mode: v.pieces, settled: true, outcomes: []outcome{{report: x.failure(v, ocispec.Descriptor{}, problem)}}}
+				continue
+			}
 			r := x.verifierReport(v, ocispec.Descriptor{}, Skipped, true)
 			x.standings[i] = standing{mode: v.pieces, settled: true, outcomes: []outcome{{report: r, proven: true}}}
 		}
@@ -58,7 +64,7 @@ func (x *examination) verdicts() []verdict {
 // verdict is what is known of the whole policy, but for its rule.
 func (x *examination) verdict() verdict { return x.policy.condition.decide(x.verdicts()) }
 
-// decided tells whether more evidence could change anything. A rule sees all evidence that passed.
+// decided tells whether more evidence could change anything. A rule sees the image, and all evidence that passed.
 func (x *examination) decided() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -67,7 +73,8 @@ func (x *examination) decided() bool {
 
 func (x *examination) settledVerdict() verdict {
 	v := x.verdict()
-	if v == passed && x.policy.rule != nil && slices.ContainsFunc(x.standings, func(s standing) bool { return s.left > 0 }) {
+	open := x.found.subject.Digest == "" || slices.ContainsFunc(x.standings, func(s standing) bool { return s.left > 0 })
+	if v == passed && x.policy.rule != nil && open {
 		return unknown
 	}
 	return v
@@ -110,7 +117,7 @@ func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 		s.left, s.limit = 0, x.found.limit
 		evidence, err := x.find(ctx, v, repo)
 		if err != nil {
-			x.fail(s, v, ocispec.Descriptor{}, err)
+			x.fail(s, v, ocispec.Descriptor{}, err, nil)
 		}
 		if len(evidence) == 0 && err == nil {
 			x.judgeAbsence(s, v)
@@ -163,7 +170,12 @@ func (x *examination) find(ctx context.Context, v boundVerifier, repo Repository
 // judgeAbsence decides for a verifier that has no evidence.
 func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 	if judge, ok := v.Verifier.(AbsenceJudge); ok {
-		if result, ok := judge.Absent(x.subject); ok {
+		result, says, err := x.askAbout(judge)
+		switch {
+		case err != nil:
+			x.fail(s, v, ocispec.Descriptor{}, err, nil)
+			return
+		case says:
 			x.settle(s, v, ocispec.Descriptor{}, result, nil)
 			return
 		}
@@ -178,6 +190,13 @@ func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 		problem = &Error{Code: NoReferrers}
 	}
 	s.outcomes = append(s.outcomes, outcome{report: x.failure(v, ocispec.Descriptor{}, problem)})
+}
+
+// askAbout asks what absence means. It may be a worker that does, whose panic nobody else would contain.
+func (x *examination) askAbout(judge AbsenceJudge) (result Result, says bool, err error) {
+	defer x.engine.contain(x.report.TraceID, &err)
+	result, says = judge.Absent(x.subject)
+	return result, says, nil
 }
 
 // kinds names what is attached instead of what was looked for.
@@ -224,10 +243,13 @@ func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository
 	s := &x.standings[p.verifier]
 	// What was ended because others had decided was not examined, either.
 	ended := err != nil && ctx.Err() != nil && x.settledVerdict() != unknown
+	if !examined || ended {
+		// It stays left: what is not known of it must not make the verifier look as if all of its evidence were.
+		s.outcomes = append(s.outcomes, outcome{report: x.verifierReport(v, p.evidence, NotExamined, false)})
+		return
+	}
 	s.left--
 	switch {
-	case !examined, ended:
-		s.outcomes = append(s.outcomes, outcome{report: x.verifierReport(v, p.evidence, NotExamined, false)})
 	case err == nil:
 		x.settle(s, v, p.evidence, result, proof)
 	case errors.Is(err, ErrOtherKind):
@@ -239,18 +261,26 @@ func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository
 			x.judgeAbsence(s, v)
 		}
 	default:
-		x.fail(s, v, p.evidence, err)
+		x.fail(s, v, p.evidence, err, proof)
 	}
 }
 
-// fail takes an error into a standing: a definitive one is a refusal, any other leaves it open.
-func (x *examination) fail(s *standing, v boundVerifier, evidence ocispec.Descriptor, err error) {
+// fail takes an error into a standing: a definitive one is a refusal, any other leaves it open. Unless the evidence was
+// proven before, a stranger can cause it.
+func (x *examination) fail(s *standing, v boundVerifier, evidence ocispec.Descriptor, err error, p *proof) {
 	problem := AsError(err)
-	definitive := problem.Code.Definitive()
-	if s.problem == nil && !definitive {
+	if problem.Code.Definitive() {
+		x.settle(s, v, evidence, Result{Unproven: true, Code: problem.Code, Message: problem.UserMessage(), Remedy: problem.UserRemedy()}, p)
+		return
+	}
+	if s.problem == nil {
 		s.problem = problem
 	}
-	s.outcomes = append(s.outcomes, outcome{report: x.failure(v, evidence, problem), proven: definitive})
+	o := outcome{report: x.failure(v, evidence, problem)}
+	if p != nil {
+		o.report.NestedReports = p.reports
+	}
+	s.outcomes = append(s.outcomes, o)
 }
 
 // callVerifier leaves time for the next piece if this one is stuck. A verifier whose evidence must be proven is asked once
@@ -263,7 +293,9 @@ func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidenc
 		if p, err = x.prove(ctx, v, evidence, repo); err != nil || !p.proven {
 			return p.refusal(), p, err
 		}
-		ctx = x.withProver(ctx, v, repo)
+		used := &proofs{}
+		defer func() { p.end, p.fresh = used.bound(p.end, p.fresh) }()
+		ctx = x.withProver(ctx, v, repo, used)
 	}
 	result, err = v.Verifier.Verify(ctx, x.found.subject, evidence, repo)
 	return result, p, err
@@ -272,6 +304,9 @@ func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidenc
 // settle takes a result into a standing; p is the proof of the evidence, where the verifier needs one.
 func (x *examination) settle(s *standing, v boundVerifier, evidence ocispec.Descriptor, result Result, p *proof) {
 	now := x.engine.now()
+	if x.policy.proves && result.Passed && result.Code == Audited {
+		result = Result{Unproven: true, Code: EvidenceUnproven, Message: "the policy only logs what is wrong here, and so proves no document", Extensions: result.Extensions}
+	}
 	if p != nil && p.proven {
 		result.Unproven = false
 		result.NotAfter, result.FreshUntil = earlier(result.NotAfter, p.end), earlier(result.FreshUntil, p.fresh)
@@ -279,6 +314,10 @@ func (x *examination) settle(s *standing, v boundVerifier, evidence ocispec.Desc
 	if result.Passed && !result.NotAfter.IsZero() && !result.NotAfter.After(now) {
 		// A verifier that says so contradicts itself; the safe reading is that it is over.
 		result.Passed, result.Code, result.Message, result.Remedy = false, SignatureExpired, "", ""
+	}
+	result.Unproven = result.Unproven || v.anybodys(result.Code)
+	if result.Unproven && result.Code == LimitExceeded && s.ofSeveral() && s.limit == nil {
+		s.limit = &Error{Code: LimitExceeded, Message: result.Message} // what was not read may be what decides
 	}
 	o := outcome{proven: result.Passed || !result.Unproven, made: result.Made, end: result.NotAfter, fresh: result.FreshUntil}
 	if result.Passed {
@@ -363,8 +402,8 @@ func (x *examination) problem(verdicts []verdict) *Error {
 	return &Error{Code: Internal, Err: errors.New("undecided without a reason")}
 }
 
-// obeysRule asks the policy's rule about the evidence that passed. What could not be read might have changed its answer,
-// whichever that is.
+// obeysRule asks the policy's rule about the evidence that passed. What could not be read, or lies past a bound, might have
+// changed its answer, whichever that is.
 func (x *examination) obeysRule(ctx context.Context) error {
 	if x.policy.rule == nil {
 		return nil
@@ -374,10 +413,15 @@ func (x *examination) obeysRule(ctx context.Context) error {
 			return problem
 		}
 	}
+	for i := range x.standings {
+		if limit := x.standings[i].limit; limit != nil {
+			return &Error{Code: LimitExceeded, Message: limit.UserMessage() + ", and the policy's rule must see all"}
+		}
+	}
 	claims := Claims{Subject: x.subject, MediaType: x.found.subject.MediaType}
 	for i, v := range x.policy.verifiers {
 		for _, o := range x.standings[i].outcomes {
-			if o.passed() {
+			if o.passed() && o.report.Reference != "" { // without one it is no evidence: nothing was asked for, or is there
 				claims.Evidence = append(claims.Evidence, Claim{Verifier: v.Name, Type: v.Type, ArtifactType: o.report.ArtifactType,
 					Reference: o.report.Reference.String(), Code: o.report.Code, Facts: o.report.Extensions})
 			}
@@ -437,8 +481,7 @@ func (x *examination) reason(verdicts []verdict) *Error {
 	var limit *Error
 	for _, i := range x.policy.condition.deciders(verdicts, refused) {
 		s := &x.standings[i]
-		// Evidence that was left unexamined because the decision did not need it did not decide: nor did its number.
-		if limit == nil && !slices.ContainsFunc(s.outcomes, func(o outcome) bool { return !o.examined() }) {
+		if limit == nil && !s.refuses() {
 			limit = s.limit
 		}
 		for _, o := range s.decisive() {
@@ -458,7 +501,7 @@ func (x *examination) reason(verdicts []verdict) *Error {
 		}
 	}
 	if limit != nil {
-		return &Error{Code: LimitExceeded, Message: limit.UserMessage() + ", and none proves the image"}
+		return &Error{Code: LimitExceeded, Message: limit.UserMessage() + ", and what was read does not prove the image"}
 	}
 	e := &Error{Code: best.Code, Message: best.Message, Remedy: best.Remedy}
 	if failed > 1 && best.Reference != "" {

@@ -51,7 +51,7 @@ type exemption struct {
 	scopes []scope
 }
 
-func newExemptions(list []Exemption) (exemptions []exemption, errs []error) {
+func newExemptions(list []Exemption, tenancy bool) (exemptions []exemption, errs []error) {
 	for i, x := range list {
 		place := fmt.Sprintf("exemptions[%d]", i)
 		fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(place+": "+format, args...)) }
@@ -67,6 +67,9 @@ func newExemptions(list []Exemption) (exemptions []exemption, errs []error) {
 			if err := d.Validate(); err != nil {
 				fail("digests: %s: %w", Quote(d.String()), err)
 			}
+		}
+		if len(x.Namespaces) > 0 && !tenancy {
+			fail("namespaces: they have no effect without tenancy")
 		}
 		for _, pattern := range x.Namespaces {
 			if err := CheckNamespacePattern(pattern); err != nil {

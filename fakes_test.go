@@ -204,6 +204,17 @@ func checkReport(t testing.TB, r *ratify.Report, err error) {
 	switch outcome := outcomeOf(r, err); {
 	case r.IsSuccess != r.Succeeded:
 		t.Errorf("isSuccess %t, succeeded %t", r.IsSuccess, r.Succeeded)
+	case r.Code == ratify.WouldBeRefused:
+		if err != nil || !r.IsSuccess || r.NotAfter <= now.Unix() || r.WouldBeCode.Info().Outcome == ratify.OutcomeVerified ||
+			!strings.HasPrefix(r.Message, "would be refused: verification failed: ") || r.Remedy == "" {
+			t.Errorf("would be refused with error %v, code %q, notAfter %d, message %q, remedy %q", err, r.WouldBeCode, r.NotAfter, r.Message, r.Remedy)
+		}
+	case r.WouldBeCode != "":
+		t.Errorf("%s with wouldBeCode %s", r.Code, r.WouldBeCode)
+	case r.Code == ratify.Exempt:
+		if err != nil || !r.IsSuccess || r.NotAfter <= now.Unix() || passes != 0 || r.Remedy != "" {
+			t.Errorf("exempt with error %v, %d passes, notAfter %d, remedy %q", err, passes, r.NotAfter, r.Remedy)
+		}
 	case outcome == ratify.OutcomeVerified && (err != nil || passes == 0 || r.NotAfter <= now.Unix() || r.Remedy != ""):
 		t.Errorf("verified with error %v, %d passes, notAfter %d, remedy %q", err, passes, r.NotAfter, r.Remedy)
 	case outcome == ratify.OutcomeVerified && r.Code.Info().Outcome != ratify.OutcomeVerified:
@@ -249,3 +260,59 @@ var (
 	refuse      = ratify.Result{Code: ratify.UntrustedSigner}
 	unavailable = &ratify.Error{Code: ratify.RegistryUnavailable}
 )
+
+// fakeDocuments is a verifier of documents.
+type fakeDocuments struct {
+	*fakeVerifier
+	pieces ratify.Pieces
+	proves bool
+}
+
+func (f fakeDocuments) Documents() (ratify.Pieces, bool) { return f.pieces, f.proves }
+
+// newEngine makes an engine of a setup, which gets the repository and the clock of the tests where it has none.
+func newEngine(t testing.TB, setup ratify.Setup, repo ratify.Repository) *ratify.Engine {
+	t.Helper()
+	if setup.Stores == nil {
+		store := fakeStore{open: func(context.Context, ratify.Subject) (ratify.Repository, ratify.Repository, error) {
+			return repo, repo, nil
+		}}
+		setup.Stores = []ratify.NamedStore{{Name: "fake", Scopes: []string{"*"}, Store: store}}
+	}
+	if setup.Now == nil {
+		setup.Now = func() time.Time { return now }
+	}
+	e, err := ratify.NewEngine(setup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// attached is a repository in which each digest has the given referrers, and whose image is subjectDescriptor.
+func attached(lists map[digest.Digest][]ocispec.Descriptor) *fakeRepository {
+	return &fakeRepository{
+		name:    repositoryName,
+		resolve: func(context.Context, string) (ocispec.Descriptor, error) { return subjectDescriptor, nil },
+		referrers: func(_ context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+			return lists[subject.Digest], nil
+		},
+	}
+}
+
+// everywhere is a policy for all repositories.
+func everywhere(verifiers ...string) []ratify.Policy {
+	return []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: verifiers}}
+}
+
+// ask verifies a reference and checks what must hold of every answer.
+func ask(t testing.TB, e *ratify.Engine, key string) (*ratify.Report, error) {
+	t.Helper()
+	s, err := e.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := e.Verify(t.Context(), s)
+	checkReport(t, r, err)
+	return r, err
+}

@@ -67,6 +67,7 @@ type boundPolicy struct {
 	verifiers []boundVerifier
 	condition condition // over the verifiers
 	rule      Rule      // nil: none
+	proves    bool      // it is signedBy of a verifier: what passes without being verified proves nothing
 }
 
 // boundVerifier is a verifier with those that must prove its evidence.
@@ -74,6 +75,15 @@ type boundVerifier struct {
 	NamedVerifier
 	pieces  Pieces
 	provers *boundPolicy // nil: its evidence proves itself
+}
+
+// anybodys tells whether a stranger could have caused a refusal with this code. A signature says nothing but who made it:
+// where it does not verify, anybody may have attached it, a trusted one robbed of its timestamp included. That a document is
+// for another artifact says nothing of this one, whoever made it: to be listed here it need only be copied. What else a
+// document says, its verifier knows.
+func (v boundVerifier) anybodys(code Code) bool {
+	_, isDocument := v.Verifier.(DocumentVerifier)
+	return !isDocument || code == SubjectMismatch
 }
 
 // check tells what of a policy is wrong in itself.

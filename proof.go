@@ -2,6 +2,7 @@ package ratify
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,9 +25,10 @@ func (p *proof) refusal() Result {
 }
 
 // prove verifies a document as a subject. Nothing deeper is followed: whoever is in signedBy has no signedBy himself, and so
-// a document cannot, by any way around, vouch for itself. An error means that it could not be told.
+// a document cannot, by any way around, vouch for itself, nor may he ask for proofs. An error means that it could not be told.
 func (x *examination) prove(ctx context.Context, v boundVerifier, evidence ocispec.Descriptor, repo Repository) (*proof, error) {
 	Progress(ctx, "proving a document for "+v.Name)
+	ctx = context.WithValue(ctx, proofKey{}, nil)
 	if !IsManifest(evidence.MediaType) || checkDescribed(evidence) != nil {
 		return &proof{why: &Error{Code: NoSignature, Message: "it is no artifact that can be signed on its own"}}, nil
 	}
@@ -54,10 +56,36 @@ type proofKey struct{}
 
 type proveFunc func(ctx context.Context, evidence ocispec.Descriptor) (bool, error)
 
-func (x *examination) withProver(ctx context.Context, v boundVerifier, repo Repository) context.Context {
+// proofs are those that a verifier asked for beside that of the evidence itself: its result rests on them, too.
+type proofs struct {
+	mu   sync.Mutex
+	list []*proof
+}
+
+func (p *proofs) add(another *proof) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, another)
+}
+
+// bound is until when all of them last, and what rests on them may be kept.
+func (p *proofs) bound(end, fresh time.Time) (time.Time, time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, another := range p.list {
+		end, fresh = earlier(end, another.end), earlier(fresh, another.fresh)
+	}
+	return end, fresh
+}
+
+func (x *examination) withProver(ctx context.Context, v boundVerifier, repo Repository, used *proofs) context.Context {
 	return context.WithValue(ctx, proofKey{}, proveFunc(func(ctx context.Context, evidence ocispec.Descriptor) (bool, error) {
 		p, err := x.prove(ctx, v, evidence, repo)
-		return err == nil && p.proven, err
+		if err != nil || !p.proven {
+			return false, err
+		}
+		used.add(p)
+		return true, nil
 	}))
 }
 

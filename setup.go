@@ -28,6 +28,15 @@ type NamedVerifier struct {
 	Evidence Pieces
 }
 
+// pieces are which pieces decide.
+func (v NamedVerifier) pieces() Pieces {
+	if document, ok := v.Verifier.(DocumentVerifier); ok && v.Evidence == "" {
+		pieces, _ := document.Documents()
+		return pieces
+	}
+	return v.Evidence
+}
+
 // A Setup is all that an Engine is made of.
 type Setup struct {
 	Stores     []NamedStore
@@ -78,7 +87,7 @@ func NewEngine(setup Setup) (*Engine, error) {
 			errs = append(errs, fmt.Errorf("%s: no policy uses it", placeOf("verifiers", i, v.Name)))
 		}
 	}
-	e.exemptions, problems = newExemptions(setup.Exemptions)
+	e.exemptions, problems = newExemptions(setup.Exemptions, setup.Tenancy != nil)
 	errs = append(errs, problems...)
 	for i, m := range setup.Mirrors {
 		errs = append(errs, e.addMirror(fmt.Sprintf("mirrors[%d]", i), m)...)
@@ -103,7 +112,7 @@ func newBinder(setup Setup) (*binder, []error) {
 	names := map[string]bool{}
 	for i, v := range setup.Verifiers {
 		errs = append(errs, checkName(placeOf("verifiers", i, v.Name), v.Name, names)...)
-		b.verifiers[v.Name] = boundVerifier{NamedVerifier: v, pieces: v.Evidence}
+		b.verifiers[v.Name] = boundVerifier{NamedVerifier: v, pieces: v.pieces()}
 	}
 	for i, v := range setup.Verifiers {
 		bound, problems := b.bindProvers(placeOf("verifiers", i, v.Name), v)
@@ -115,19 +124,17 @@ func newBinder(setup Setup) (*binder, []error) {
 
 // bindProvers finds the verifiers of signedBy, and what else a verifier of documents needs to be told.
 func (b *binder) bindProvers(place string, v NamedVerifier) (bound boundVerifier, errs []error) {
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(place+": "+format, args...)) }
-	bound = boundVerifier{NamedVerifier: v, pieces: v.Evidence}
+	fail := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %w", place, fmt.Errorf(format, args...)))
+	}
+	bound = boundVerifier{NamedVerifier: v, pieces: v.pieces()}
 	document, isDocument := v.Verifier.(DocumentVerifier)
 	switch {
 	case v.Evidence != "" && !slices.Contains([]Pieces{PiecesAny, PiecesAll, PiecesNewest}, v.Evidence):
 		fail("evidence: expected %s, %s or %s, got %s", PiecesAny, PiecesAll, PiecesNewest, Quote(string(v.Evidence)))
 	case v.Verifier == nil: // it could not be made, which has been told
-		return bound, errs
 	case isDocument:
-		pieces, proves := document.Documents()
-		if v.Evidence == "" {
-			bound.pieces = pieces
-		}
+		_, proves := document.Documents()
 		if !proves && len(v.SignedBy) == 0 {
 			fail("signedBy: nothing says who may vouch for its documents; name verifiers that must prove them, or give it keys or identities of its own")
 		}
@@ -140,7 +147,7 @@ func (b *binder) bindProvers(place string, v NamedVerifier) (bound boundVerifier
 	if len(v.SignedBy) == 0 {
 		return bound, errs
 	}
-	provers := &boundPolicy{Policy: Policy{Name: v.Name}}
+	provers := &boundPolicy{Policy: Policy{Name: v.Name}, proves: true}
 	for _, name := range v.SignedBy {
 		prover, ok := b.verifiers[name]
 		switch {
@@ -160,7 +167,9 @@ func (b *binder) bindProvers(place string, v NamedVerifier) (bound boundVerifier
 
 // bind finds the verifiers of a policy.
 func (b *binder) bind(place string, p Policy) (bound *boundPolicy, errs []error) {
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(place+": "+format, args...)) }
+	fail := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %w", place, fmt.Errorf(format, args...)))
+	}
 	bound = &boundPolicy{Policy: p}
 	names, field := p.Verifiers, "verifiers"
 	tree := len(p.Require.Of) > 0 || p.Require.Verifier != ""

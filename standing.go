@@ -8,7 +8,7 @@ import (
 // A standing is what is known of one verifier of a policy: the outcome of each piece of its evidence so far.
 type standing struct {
 	mode     Pieces
-	left     int      // pieces not examined yet; those that nothing will be known of count, too
+	left     int      // pieces not examined, yet or at all
 	pieces   int      // pieces to examine
 	others   []string // what pieces turned out to be instead
 	settled  bool     // nothing is asked for
@@ -29,6 +29,9 @@ func (o outcome) passed() bool { return o.report.IsSuccess }
 
 // examined tells whether the outcome says anything.
 func (o outcome) examined() bool { return o.report.Code != NotExamined }
+
+// ofSeveral tells whether one good piece is not enough.
+func (s *standing) ofSeveral() bool { return s.mode == PiecesAll || s.mode == PiecesNewest }
 
 func (s *standing) verdict() verdict {
 	decisive := s.decisive()
@@ -64,6 +67,13 @@ func (s *standing) verdict() verdict {
 	return refused
 }
 
+// refuses tells whether a proven piece refuses where all decide, or the newest: then that is the reason, and not what lies
+// past a bound.
+func (s *standing) refuses() bool {
+	refusal := func(o outcome) bool { return o.proven && !o.passed() }
+	return s.ofSeveral() && slices.ContainsFunc(s.decisive(), refusal)
+}
+
 // decisive are the outcomes that decide. Where none is proven, they are all that there is, to say why.
 func (s *standing) decisive() []outcome {
 	var proven, all []outcome
@@ -80,7 +90,7 @@ func (s *standing) decisive() []outcome {
 			}
 		}
 	}
-	if s.mode != PiecesAll && s.mode != PiecesNewest || len(proven) == 0 {
+	if !s.ofSeveral() || len(proven) == 0 {
 		return all
 	}
 	if s.mode == PiecesNewest {
@@ -100,7 +110,7 @@ func (s *standing) validity() (end, fresh time.Time) {
 		switch {
 		case first:
 			end, fresh, first = o.end, o.fresh, false
-		case s.mode == PiecesAll || s.mode == PiecesNewest:
+		case s.ofSeveral():
 			end, fresh = earlier(end, o.end), earlier(fresh, o.fresh)
 		case laterFirst(o.end, end) < 0:
 			end, fresh = o.end, o.fresh
