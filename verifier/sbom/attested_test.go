@@ -15,12 +15,12 @@ import (
 	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 	"github.com/ratify-provider/ratify/verifier/sbom"
+	"github.com/ratify-provider/ratify/verifier/sbom/sbomtest"
 )
 
-// The predicate types that cosign attest --type spdxjson and --type cyclonedx write.
 const (
-	predicateSPDX      = "https://spdx.dev/Document"
-	predicateCycloneDX = "https://cyclonedx.org/bom"
+	predicateSPDX      = sbomtest.PredicateSPDX
+	predicateCycloneDX = sbomtest.PredicateCycloneDX
 )
 
 // A signer is a key, and the settings that believe it.

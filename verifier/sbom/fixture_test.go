@@ -3,7 +3,6 @@ package sbom_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/verifier/sbom"
+	"github.com/ratify-provider/ratify/verifier/sbom/sbomtest"
 )
 
 var (
@@ -23,10 +23,9 @@ var (
 	now   = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 )
 
-// The artifact types under which tools attach bills of materials.
 const (
-	typeSPDX      = "application/spdx+json"
-	typeCycloneDX = "application/vnd.cyclonedx+json"
+	typeSPDX      = sbomtest.TypeSPDX
+	typeCycloneDX = sbomtest.TypeCycloneDX
 )
 
 // repository is one whose content is at hand.
@@ -101,18 +100,13 @@ func verifyIn(t testing.TB, cfg sbom.Config, subject, desc ocispec.Descriptor, r
 	return result
 }
 
-// pkg is a package as a test thinks of it.
-type pkg struct {
-	name, version, purl string
-	license             string // an expression; "" is that nobody says
-	kind                string // CycloneDX's type; "" is library
-}
+type pkg = sbomtest.Package
 
 var alpine = []pkg{
-	{name: "musl", version: "1.2.4-r2", purl: "pkg:apk/alpine/musl@1.2.4-r2?arch=x86_64&distro=alpine-3.18.4", license: "MIT"},
-	{name: "busybox", version: "1.36.1-r4", purl: "pkg:apk/alpine/busybox@1.36.1-r4?arch=x86_64", license: "GPL-2.0-only"},
-	{name: "log4j-core", version: "2.14.1", purl: "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1", license: "Apache-2.0"},
-	{name: "alpine", version: "3.18.4", kind: "operating-system"},
+	{Name: "musl", Version: "1.2.4-r2", PURL: "pkg:apk/alpine/musl@1.2.4-r2?arch=x86_64&distro=alpine-3.18.4", License: "MIT"},
+	{Name: "busybox", Version: "1.36.1-r4", PURL: "pkg:apk/alpine/busybox@1.36.1-r4?arch=x86_64", License: "GPL-2.0-only"},
+	{Name: "log4j-core", Version: "2.14.1", PURL: "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1", License: "Apache-2.0"},
+	{Name: "alpine", Version: "3.18.4", Kind: "operating-system"},
 }
 
 type object = map[string]any
@@ -135,103 +129,28 @@ func set(path string, value any) edit {
 	}
 }
 
-func encode(t testing.TB, document object, edits []edit) []byte {
+func encode(t testing.TB, document sbomtest.Document, edits []edit) []byte {
 	t.Helper()
 	for _, e := range edits {
 		e(document)
 	}
-	data, err := json.Marshal(document)
+	data, err := document.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return data
 }
 
-// spdxDocument is a document as syft writes it: the image first, then its packages with CPEs beside the package URL, and
-// files and relationships after them.
+var about = sbomtest.About{Name: "registry.example/acme/app", Digest: image.Digest, Created: now.Add(-time.Hour)}
+
 func spdxDocument(t testing.TB, packages []pkg, edits ...edit) []byte {
 	t.Helper()
-	list := []any{object{
-		"name": "registry.example/acme/app", "SPDXID": "SPDXRef-DocumentRoot-Image-app", "versionInfo": image.Digest.String(),
-		"downloadLocation": "NOASSERTION", "filesAnalyzed": false, "licenseConcluded": "NOASSERTION", "licenseDeclared": "NOASSERTION",
-		"primaryPackagePurpose": "CONTAINER",
-		"checksums":             []any{object{"algorithm": "SHA256", "checksumValue": image.Digest.Encoded()}},
-		"externalRefs": []any{object{
-			"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
-			"referenceLocator": "pkg:oci/app@" + strings.Replace(image.Digest.String(), ":", "%3A", 1) + "?arch=amd64&tag=1.0",
-		}},
-	}}
-	relationships := []any{object{"spdxElementId": "SPDXRef-DOCUMENT", "relatedSpdxElement": "SPDXRef-DocumentRoot-Image-app", "relationshipType": "DESCRIBES"}}
-	for i, p := range packages {
-		id := fmt.Sprintf("SPDXRef-Package-%d", i)
-		entry := object{
-			"name": p.name, "SPDXID": id, "versionInfo": p.version, "supplier": "NOASSERTION", "downloadLocation": "NOASSERTION", "filesAnalyzed": false,
-			"sourceInfo": "acquired package info from the package manager's database", "licenseConcluded": "NOASSERTION", "licenseDeclared": orText(p.license, "NOASSERTION"),
-			"copyrightText": "NOASSERTION",
-		}
-		refs := []any{object{"referenceCategory": "SECURITY", "referenceType": "cpe23Type", "referenceLocator": "cpe:2.3:a:" + p.name + ":" + p.name + ":" + p.version + ":*:*:*:*:*:*:*"}}
-		if p.purl != "" {
-			refs = append(refs, object{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": p.purl})
-		}
-		entry["externalRefs"] = refs
-		if p.kind != "" {
-			entry["primaryPackagePurpose"] = strings.ToUpper(strings.ReplaceAll(p.kind, "-", "_"))
-		}
-		list = append(list, entry)
-		relationships = append(relationships, object{"spdxElementId": "SPDXRef-DocumentRoot-Image-app", "relatedSpdxElement": id, "relationshipType": "CONTAINS"})
-	}
-	return encode(t, object{
-		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "registry.example/acme/app",
-		"documentNamespace": "https://example.com/syft/image/app-5b1d7f4e",
-		"creationInfo": object{
-			"licenseListVersion": "3.22", "creators": []any{"Organization: Anchore, Inc", "Tool: syft-0.95.0"}, "created": now.Add(-time.Hour).Format(time.RFC3339),
-		},
-		"packages": list,
-		"files": []any{object{
-			"fileName": "/bin/busybox", "SPDXID": "SPDXRef-File-bin-busybox", "fileTypes": []any{"APPLICATION", "BINARY"},
-			"checksums": []any{object{"algorithm": "SHA1", "checksumValue": "0000000000000000000000000000000000000000"}}, "licenseConcluded": "NOASSERTION", "copyrightText": "",
-		}},
-		"relationships": relationships,
-	}, edits)
+	return encode(t, sbomtest.SPDX(about, packages...), edits)
 }
 
-// cycloneDXDocument is a document as trivy writes it.
 func cycloneDXDocument(t testing.TB, packages []pkg, edits ...edit) []byte {
 	t.Helper()
-	list := []any{}
-	for i, p := range packages {
-		entry := object{
-			"bom-ref": fmt.Sprintf("ref-%d", i), "type": orText(p.kind, "library"), "name": p.name, "version": p.version,
-			"properties": []any{object{"name": "aquasecurity:trivy:PkgType", "value": "alpine"}},
-		}
-		if p.purl != "" {
-			entry["purl"] = p.purl
-		}
-		if p.license != "" {
-			entry["licenses"] = []any{object{"license": object{"name": p.license}}}
-		}
-		list = append(list, entry)
-	}
-	return encode(t, object{
-		"$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json", "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
-		"serialNumber": "urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79",
-		"metadata": object{
-			"timestamp": now.Add(-time.Hour).Format(time.RFC3339),
-			"tools":     object{"components": []any{object{"type": "application", "group": "aquasecurity", "name": "trivy", "version": "0.49.0"}}},
-			"component": object{
-				"bom-ref": "root", "type": "container", "name": "registry.example/acme/app:1.0",
-				"purl": "pkg:oci/app@" + strings.Replace(image.Digest.String(), ":", "%3A", 1) + "?arch=amd64&repository_url=registry.example%2Facme%2Fapp",
-			},
-		},
-		"components": list, "dependencies": []any{object{"ref": "root", "dependsOn": []any{"ref-0"}}}, "vulnerabilities": []any{},
-	}, edits)
-}
-
-func orText(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
+	return encode(t, sbomtest.CycloneDX(about, packages...), edits)
 }
 
 // A format is one of the two, so that a test holds for both.

@@ -123,7 +123,7 @@ func TestWhatCounts(t *testing.T) {
 // TestMessageIsBounded: a document has names of its own choice.
 func TestMessageIsBounded(t *testing.T) {
 	name := strings.Repeat("\u00fc\x1b", 5000)
-	document := spdxDocument(t, []pkg{{name: "evil" + name, version: "1"}, {name: "evil"}, {name: "evil"}, {name: "evil"}, {name: "evil"}})
+	document := spdxDocument(t, []pkg{{Name: "evil" + name, Version: "1"}, {Name: "evil"}, {Name: "evil"}, {Name: "evil"}, {Name: "evil"}})
 	cfg := sbom.Config{Packages: sbom.Packages{Disallowed: []sbom.Package{{Name: "evil*"}}}}
 	result := verify(t, cfg, typeSPDX, document)
 	expect(t, result, ratify.PackageDisallowed, "; 2 more")
@@ -136,7 +136,7 @@ func TestMessageIsBounded(t *testing.T) {
 func TestManyLicenses(t *testing.T) {
 	var packages []pkg
 	for i := range 100 {
-		packages = append(packages, pkg{name: "a", license: fmt.Sprintf("LicenseRef-%d-%s", i, strings.Repeat("x", 500))})
+		packages = append(packages, pkg{Name: "a", License: fmt.Sprintf("LicenseRef-%d-%s", i, strings.Repeat("x", 500))})
 	}
 	inBoth(t, func(t *testing.T, f format) {
 		facts := verify(t, sbom.Config{}, f.artifactType, f.document(t, packages)).Extensions
@@ -207,7 +207,7 @@ func realistic(n int) []pkg {
 	packages := make([]pkg, n)
 	for i := range packages {
 		name, version := fmt.Sprintf("package-%d", i), fmt.Sprintf("%d.%d.%d", i%7, i%11, i%13)
-		packages[i] = pkg{name: name, version: version, purl: "pkg:npm/%40scope/" + name + "@" + version, license: licenses[i%len(licenses)]}
+		packages[i] = pkg{Name: name, Version: version, PURL: "pkg:npm/%40scope/" + name + "@" + version, License: licenses[i%len(licenses)]}
 	}
 	return packages
 }
