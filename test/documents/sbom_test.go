@@ -127,6 +127,9 @@ func cycloneDXSchema(t *testing.T, version string) *gojsonschema.Schema {
 
 func validate(t *testing.T, schema *gojsonschema.Schema, document []byte) {
 	t.Helper()
+	if result, err := schema.Validate(gojsonschema.NewStringLoader("{}")); err != nil || result.Valid() {
+		t.Fatalf("the schema takes anything: %v", err)
+	}
 	result, err := schema.Validate(gojsonschema.NewBytesLoader(document))
 	if err != nil {
 		t.Fatal(err)
@@ -302,11 +305,35 @@ func compareSPDX(t *testing.T, document []byte) *spdx.Document {
 	return doc
 }
 
+// spdxSchema is the published schema of SPDX 2.3, which syft has in its source. schemas.mod says which syft, apart from
+// what the tests link.
+func spdxSchema(t *testing.T) *gojsonschema.Schema {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-modfile=schemas.mod", "-json", "github.com/anchore/syft").Output()
+	var module struct{ Dir string }
+	if err == nil {
+		err = json.Unmarshal(out, &module)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(module.Dir, "schema", "spdx-json", "spdx-schema-2.3.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := gojsonschema.NewSchema(gojsonschema.NewBytesLoader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
 func TestSPDXFixture(t *testing.T) {
 	document, err := sbomtest.SPDX(aboutImage(), sbomPackages...).JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
+	validate(t, spdxSchema(t), document)
 	if err := spdxlib.ValidateDocument(compareSPDX(t, document)); err != nil {
 		t.Error(err)
 	}
@@ -341,6 +368,7 @@ func TestSPDXLibrary(t *testing.T) {
 	if err := spdxjson.Write(doc, &document); err != nil {
 		t.Fatal(err)
 	}
+	validate(t, spdxSchema(t), document.Bytes())
 	compareSPDX(t, document.Bytes())
 	refusals(t, sbomtest.TypeSPDX, document.Bytes())
 	if tools := judgeSBOM(t, sbom.Config{}, sbomtest.TypeSPDX, document.Bytes()).Extensions["tools"]; fmt.Sprint(tools) != "[example-1.0]" {
