@@ -8,7 +8,6 @@
 package document
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,8 +94,8 @@ func (r *Reader) Find(ctx context.Context, subject ocispec.Descriptor, repo rati
 }
 
 // Read reads one document. Of the three results one is set: the document; or a refusal, to be returned by the verifier as
-// it is, Unproven where a stranger could have caused it; or an error: what could not be read, or ratify.ErrOtherKind,
-// whose text names the predicate type that was found, for a statement that is of none of the kinds.
+// it is, Unproven where a stranger could have caused it; or an error: what could not be read, or ratify.ErrOtherKind. For a
+// proven statement of another predicate type, the text of that error names the type.
 func (r *Reader) Read(ctx context.Context, subject, evidence ocispec.Descriptor, repo ratify.Repository) (*Document, *ratify.Result, error) {
 	switch {
 	case r.trust == nil:
@@ -215,7 +214,7 @@ func (r *Reader) readPlain(ctx context.Context, subject, evidence ocispec.Descri
 	var problem *ratify.Error
 	if silent && errors.As(err, &problem) && problem.Code == ratify.EvidenceInvalid {
 		// Nothing said that it is a document, so that it is no malformed one.
-		return nil, fmt.Errorf("%w: %s", ratify.ErrOtherKind, problem.UserMessage())
+		return nil, ratify.ErrOtherKind
 	}
 	if err != nil {
 		return nil, err
@@ -268,7 +267,7 @@ func (r *Reader) plainKind(artifactType, mediaType string) (kind Kind, found str
 	case isStatementType(artifactType):
 		return Kind{}, artifactType, nil
 	}
-	return Kind{}, "", fmt.Errorf("%w: an artifact of %s", ratify.ErrOtherKind, ratify.Quote(cmp.Or(mediaType, "no media type")))
+	return Kind{}, "", ratify.ErrOtherKind
 }
 
 func (r *Reader) fromStatement(data []byte, subject ocispec.Descriptor) (*Document, error) {

@@ -296,6 +296,12 @@ func TestOtherPredicateIsNamed(t *testing.T) {
 	if err == nil || err.Error() != ratify.ErrOtherKind.Error()+`: an attestation of "https://example.com/\x1b"` {
 		t.Errorf("%v", err)
 	}
+	// What is no attestation is no attestation of another type.
+	for _, layerType := range []string{"application/x", ""} {
+		if _, _, err := newReader(t, document.Source{}).Read(t.Context(), image, m.attach(image, "", layerType, []byte("x")), m); err != ratify.ErrOtherKind { //nolint:errorlint // with no text of its own
+			t.Errorf("%q: %v", layerType, err)
+		}
+	}
 }
 
 func TestPlainManifests(t *testing.T) {
