@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/ratify-provider/ratify/verifier/notation"
 )
 
@@ -509,36 +511,64 @@ func TestSchemaIsStrict(t *testing.T) {
 	}
 }
 
-// TestNotes reads what a person is told after an installation; helm prints it for an install alone, so it is rendered by a
+// notes returns what a person is told after an installation; helm prints it for an install alone, so it is rendered by a
 // copy of the chart in which it is a manifest.
-func TestNotes(t *testing.T) {
+func notes(t *testing.T, values map[string]any, args ...string) string {
+	t.Helper()
 	c := testChart(t)
 	copied := filepath.Join(t.TempDir(), "ratify")
 	if err := os.CopyFS(copied, os.DirFS(c.Dir)); err != nil {
 		t.Fatal(err)
 	}
-	notes, err := os.ReadFile(filepath.Join(copied, "templates", "NOTES.txt"))
+	text, err := os.ReadFile(filepath.Join(copied, "templates", "NOTES.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped := "{{- define \"notes\" }}" + string(notes) + "{{ end -}}\nkind: Notes\nmetadata: {name: notes}\ntext: {{ include \"notes\" . | quote }}\n"
-	if err := os.WriteFile(filepath.Join(copied, "templates", "notes.yaml"), []byte(wrapped), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cert := filepath.Join(t.TempDir(), "signer.crt")
-	if err := os.WriteFile(cert, []byte(testPair(t).CA), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	objects, err := (&Chart{Helm: c.Helm, Dir: copied}).Render(t.Context(), "--set-file", "notaryCert="+cert, "--set", "replicas=1,gatekeeper.cacheTTL=45s")
+	wrapped := "{{- define \"notes\" }}" + string(text) + "{{ end -}}\nkind: Notes\nmetadata: {name: notes}\ntext: {{ include \"notes\" . | quote }}\n"
+	data, err := yaml.Marshal(values)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := objects.Find("Notes", "notes").Text("text")
+	file := filepath.Join(copied, "test.yaml")
+	for name, content := range map[string]string{filepath.Join(copied, "templates", "notes.yaml"): wrapped, file: string(data)} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects, err := (&Chart{Helm: c.Helm, Dir: copied}).Render(t.Context(), append(args, "--values", file)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects.Find("Notes", "notes").Text("text")
+}
+
+func TestNotes(t *testing.T) {
+	text := notes(t, map[string]any{"notaryCert": testPair(t).CA}, "--set", "replicas=1,gatekeeper.cacheTTL=45s")
 	for _, want := range []string{"validatingWebhookFailurePolicy=Fail", "validatingWebhookTimeoutSeconds=5", "mutatingWebhookTimeoutSeconds=2",
 		"externaldataProviderResponseCacheTTL=45s", "maxServingThreads=", "mutatingWebhookCustomRules=", "pods/ephemeralcontainers",
-		"controllerManager.exemptNamespaces={gatekeeper-system,kube-system}'", "kubectl label namespace kube-system admission.gatekeeper.sh/ignore=yes", "one pod here", "provider.tls.requireValues=true", "made now, valid for 3650 days"} {
+		"controllerManager.exemptNamespaces={gatekeeper-system,kube-system}'", "kubectl label namespace kube-system admission.gatekeeper.sh/ignore=yes", "one pod here",
+		"provider.tls.requireValues=true", "made now, valid for 3650 days", "kubectl apply -f library/default/template.yaml"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "library/tenants") {
+		t.Errorf("tenants without tenancy in\n%s", text)
+	}
+}
+
+// TestNotesOfTenants: the other template knows no namespace.
+func TestNotesOfTenants(t *testing.T) {
+	values := base(testPair(t))
+	values["tenancy"] = map[string]any{"enabled": true, "pullSecrets": map[string]any{"namespaces": []any{map[string]any{"name": "team-a", "secrets": []any{"registry"}}}}}
+	text := notes(t, values)
+	for _, want := range []string{"kubectl apply -f library/tenants/template.yaml", "kubectl apply -f library/default/samples/constraint.yaml", "lets port 6443 out",
+		"Mutation knows no namespace"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "library/default/template.yaml") {
+		t.Errorf("the template without namespaces in\n%s", text)
 	}
 }

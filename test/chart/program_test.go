@@ -31,14 +31,16 @@ func TestProgramTakesIt(t *testing.T) {
 	}
 }
 
-// run runs the program, which must end well.
-func run(t *testing.T, binary string, args ...string) {
+// run runs the program, which must end well, and returns what it printed.
+func run(t *testing.T, binary string, args ...string) string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), binary, args...)
 	command.Env = append(command.Environ(), programtest.Environment()...)
-	if out, err := command.CombinedOutput(); err != nil {
+	out, err := command.CombinedOutput()
+	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+	return string(out)
 }
 
 // unpack writes the files that the pod sees below a folder, which stands for /etc/ratify in the configuration.
@@ -63,6 +65,7 @@ func unpack(t *testing.T, objects Objects) string {
 			}
 		case "/etc/ratify/tenants":
 			content["tenants/team-a.yaml"] = tenantFile
+			content["tenants/team-a.pub"] = objects.ConfigFiles()["cosign-0.pub"]
 		}
 	}
 	for name, text := range objects.ConfigFiles() {
@@ -81,9 +84,11 @@ func unpack(t *testing.T, objects Objects) string {
 	return dir
 }
 
-// tenantFile is what the ConfigMap of tenants holds for one that has been handed registry.example.
-const tenantFile = `policies:
-- {name: own, scopes: [registry.example/team-a/*], verifiers: [notation]}
+// tenantFile is what the ConfigMap of tenants holds for one that has been handed registry.example, beside a key.
+const tenantFile = `verifiers:
+- {name: own, type: cosign, settings: {keys: [{name: team, file: /etc/ratify/tenants/team-a.pub}]}}
+policies:
+- {name: own, scopes: [registry.example/team-a/*], verifiers: [own]}
 `
 
 func portsOut(policy Object) []any {

@@ -118,9 +118,20 @@ func TestReadmeExamples(t *testing.T) {
 			if err := yaml.Unmarshal([]byte(text), &values); err != nil {
 				t.Fatal(err)
 			}
+			setFiles(values, p)
 			objects := render(t, values)
 			checkConfig(t, objects)
 			checkMounted(t, objects, objects.ConfigFiles()["config.yaml"])
 		})
+	}
+}
+
+// setFiles puts into the values what the README sets beside them, by --set-file.
+func setFiles(values map[string]any, p Pair) {
+	if Object(values).Get("cosign", "identities") != nil {
+		put(values, []string{"cosign", "trustedRoot"}, p.Root)
+	}
+	if values["verifiers"] != nil {
+		put(values, []string{"files", "build.pub"}, p.Signer)
 	}
 }

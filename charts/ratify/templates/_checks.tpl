@@ -113,10 +113,10 @@ and would refuse to render. No cluster that is to be served is of exactly that v
 {{- $names := list -}}
 {{- $used := list -}}
 {{- range .verifiers }}{{ $names = append $names .name }}{{ $used = concat $used (.signedBy | default list) }}{{ end -}}
-{{- range $i, $verifier := .verifiers -}}
+{{- range $verifier := .verifiers -}}
 {{- range $verifier.signedBy -}}
 {{- if not (has . $names) -}}
-{{- fail (printf "verifiers[%d] %q: signedBy: there is no verifier %q; there is %s." $i $verifier.name . (join ", " $names)) -}}
+{{- fail (printf "verifiers: %q: signedBy: there is no verifier %q; there is %s." $verifier.name . (join ", " $names)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
