@@ -26,6 +26,9 @@ type Exemption struct {
 // Instant is written as RFC 3339 has it, 2026-12-31T12:00:00Z, or as a date, with whose end, in UTC, it comes.
 type Instant struct{ time.Time }
 
+// maxYear is the last that RFC 3339 can write.
+const maxYear = 9999
+
 // UnmarshalJSON takes an instant or a date; null is absence.
 func (i *Instant) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
@@ -33,8 +36,9 @@ func (i *Instant) UnmarshalJSON(data []byte) error {
 	}
 	var text string
 	if err := json.Unmarshal(data, &text); err == nil {
-		if day, err := time.Parse(time.DateOnly, text); err == nil {
-			i.Time = day.AddDate(0, 0, 1)
+		day, err := time.Parse(time.DateOnly, text)
+		if end := day.AddDate(0, 0, 1); err == nil && end.Year() <= maxYear {
+			i.Time = end
 			return nil
 		}
 		if at, err := time.Parse(time.RFC3339, text); err == nil {
