@@ -20,6 +20,9 @@ const (
 	maxSizeDepth = 2 * maxDepth
 	// maxSizeSteps is how many values are looked at for one size, once all claims are known.
 	maxSizeSteps = 10 * maxValues
+	// dearRegex is the least length that a regular expression is charged for: a short one can have a program of
+	// maxRegexProgram instructions, where four for each of its bytes are usual.
+	dearRegex = maxRegexProgram / 4
 )
 
 // bounds are what an evaluation may take. The library counts steps and the sizes of what comes of them.
@@ -51,8 +54,7 @@ func (p prices) CallCost(function, _ string, args []ref.Val, result ref.Val) *ui
 	case operators.In, operators.OldIn:
 		price += p.searched(args[0], args[1])
 	case overloads.Matches:
-		// A short expression can have a large program, up to maxRegexProgram.
-		price += p.size(args[0]) * textLen(args[1])
+		price += p.size(args[0]) * max(textLen(args[1]), dearRegex)
 	default:
 		return nil
 	}

@@ -38,16 +38,16 @@ const (
 	// MaxExpressionBytes bounds an expression: what asks twenty things of ten verifiers has 2 KiB.
 	MaxExpressionBytes = 4 << 10
 	// MaxCost bounds one evaluation, in CEL's units: a step is about one, ten bytes that are copied or searched too.
-	// It allows 20 pieces of evidence with 1,000 claims each to be looked at in ten steps. That measures 5 to 50 ms of
-	// one core, 300 ms with the dearest regular expressions; the deadline is kept all the same.
+	// It allows 20 pieces of evidence with 1,000 claims each to be looked at in ten steps, which measures 5 to 50 ms of
+	// one core.
 	MaxCost = 200_000
 	// maxNesting bounds loops in loops, and loops over what loops give: evidence, its packages, their licences, and one to
 	// spare.
 	maxNesting = 4
 	// maxRegexProgram bounds a compiled regular expression, in instructions: a byte may take as many steps. One that
 	// spells out a workflow's identity has about 100.
-	maxRegexProgram = 500
-	// interruptEvery is after how many turns of a loop the context is looked at: 0.1 ms, 3 ms with such expressions.
+	maxRegexProgram = 300
+	// interruptEvery is after how many turns of a loop the context is looked at: 0.1 ms, 30 ms where each turn matches a large regular expression.
 	interruptEvery = 100
 )
 
