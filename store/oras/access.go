@@ -112,7 +112,7 @@ func (a *access) try(ctx context.Context, read func(*repository) error) (doubt *
 		}
 		if err != nil {
 			tell(SourceUse{Registry: a.target.host, Place: s.place, Source: s.label, Use: Failed, Why: err.Error()})
-			tried.fail(s, err)
+			tried.fail(err)
 			continue
 		}
 		if len(found) == 0 {
@@ -195,7 +195,7 @@ func (t *attempts) rest() {
 	}
 }
 
-func (t *attempts) fail(s *source, err error) {
+func (t *attempts) fail(err error) {
 	t.failed = append(t.failed, err.Error())
 	if t.failure == nil {
 		t.failure = err

@@ -43,7 +43,7 @@ type source struct {
 
 // The reasons for which a source is passed over.
 const (
-	noCredential     = "it has no credential for this repository"
+	hasNone          = "it has no credential for this repository"
 	leftToHelper     = "the docker config leaves this registry to a credential helper, which is not run"
 	otherRepository  = "it is for other repositories"
 	otherNamespace   = "it is for other namespaces"
@@ -149,7 +149,7 @@ func fromRing(ring keyring.Ring, t target, from string) (found []candidate, none
 	case helper:
 		return nil, leftToHelper
 	case cred == auth.EmptyCredential:
-		return nil, noCredential
+		return nil, hasNone
 	}
 	return []candidate{{cred: cred, from: from}}, ""
 }
@@ -193,7 +193,7 @@ func directorySource(directory string, set *files.Set) ([]*source, error) {
 	}
 	return []*source{{label: "pull secrets in " + directory, find: func(_ context.Context, t target) ([]candidate, string, error) {
 		var all []candidate
-		why := noCredential
+		why := hasNone
 		for _, r := range rings {
 			found, none := fromRing(r.ring, t, "pull secret "+r.path)
 			all = append(all, found...)
@@ -337,7 +337,7 @@ func pullSecretsSource(p PullSecrets, pool *Pool) ([]*source, error) {
 			return nil, "", err
 		}
 		var all []candidate
-		why := noCredential
+		why := hasNone
 		for _, s := range answer.Secrets {
 			found, none := fromRing(s.Ring, t, "pull secret "+s.Name+" of namespace "+t.namespace)
 			all = append(all, found...)
