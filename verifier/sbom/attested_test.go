@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/document"
 	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
@@ -130,5 +132,66 @@ func TestStrangersDocument(t *testing.T) {
 	desc, repo := attach(t, image, typeSPDX, spdxDocument(t, alpine))
 	if result := verifyIn(t, s.cfg, image, desc, repo); result.Passed || !result.Unproven || result.Code != ratify.EvidenceUnproven {
 		t.Errorf("%+v", result)
+	}
+}
+
+// TestProvenTime: where a transparency log proves when an identity signed, no document is newer than that.
+func TestProvenTime(t *testing.T) {
+	instance, err := cosigntest.NewSigstore("private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := cosigntest.TrustedRoot(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "trusted_root.json")
+	if err := os.WriteFile(file, root, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const issuer, workflow = "https://issuer.example", "https://ci.example/build.yaml"
+	cfg := sbom.Config{
+		Source: document.Source{Trust: sigstore.Trust{Identities: []sigstore.Identity{{Issuer: issuer, Subject: workflow}}, TrustedRoot: file}},
+		MaxAge: config.Duration(12 * time.Hour),
+	}
+	hours := func(n int) time.Time {
+		return time.Now().Add(-time.Duration(n) * time.Hour).UTC().Truncate(time.Second)
+	}
+	for _, tc := range []struct {
+		name            string
+		created, signed time.Time
+		undated         bool
+		code            ratify.Code
+		made            time.Time
+	}{
+		{"made, then signed", hours(2), hours(1), false, "", hours(2)},
+		{"made long ago, then signed", hours(13), hours(1), false, ratify.EvidenceTooOld, hours(13)},
+		{"made after it was signed", hours(1), hours(13), false, ratify.EvidenceTooOld, hours(13)},
+		{"signed, and not dated", hours(1), hours(1), true, ratify.EvidenceTooOld, hours(1)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			predicate := sbomtest.CycloneDX(sbomtest.About{Name: "app", Digest: image.Digest, Created: tc.created}, alpine...)
+			if tc.undated {
+				set("metadata.timestamp", nil)(predicate)
+			}
+			signed, err := instance.Sign(cosigntest.Statement(image.Digest, predicateCycloneDX, predicate), cosigntest.Options{Identity: workflow, Issuer: issuer, At: tc.signed})
+			if err != nil {
+				t.Fatal(err)
+			}
+			artifact := cosigntest.AttachBundle(image, signed.Bundle())
+			artifact.Blobs[artifact.Descriptor.Digest] = artifact.Manifest
+			v, err := sbom.New(cfg, sbom.Deps{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := v.Verify(t.Context(), image, artifact.Descriptor, &repository{content: artifact.Blobs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(t, result, tc.code)
+			if !result.Made.Equal(tc.made) || tc.code == "" && !result.NotAfter.Equal(tc.made.Add(12*time.Hour)) {
+				t.Errorf("made %s, not after %s; want %s", result.Made, result.NotAfter, tc.made)
+			}
+		})
 	}
 }

@@ -55,20 +55,25 @@ func (r *repository) Fetch(_ context.Context, desc ocispec.Descriptor) ([]byte, 
 	return data, nil
 }
 
-// attach makes an artifact of one layer that refers to the subject.
-func attach(t testing.TB, subject ocispec.Descriptor, artifactType string, document []byte) (ocispec.Descriptor, *repository) {
-	t.Helper()
+// attached makes an artifact of one layer that refers to the subject.
+func attached(subject ocispec.Descriptor, artifactType string, document []byte) (ocispec.Descriptor, *repository, error) {
 	manifest, err := json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: artifactType,
 		Config:  ocispec.DescriptorEmptyJSON,
 		Layers:  []ocispec.Descriptor{{MediaType: artifactType, Digest: digest.FromBytes(document), Size: int64(len(document))}},
 		Subject: &subject,
 	})
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: artifactType, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
+	return desc, &repository{content: map[digest.Digest][]byte{desc.Digest: manifest, digest.FromBytes(document): document}}, err
+}
+
+func attach(t testing.TB, subject ocispec.Descriptor, artifactType string, document []byte) (ocispec.Descriptor, *repository) {
+	t.Helper()
+	desc, repo, err := attached(subject, artifactType, document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: artifactType, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
-	return desc, &repository{content: map[digest.Digest][]byte{desc.Digest: manifest, digest.FromBytes(document): document}}
+	return desc, repo
 }
 
 func newVerifier(t testing.TB, cfg sbom.Config) *sbom.Verifier {

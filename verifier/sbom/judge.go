@@ -37,8 +37,8 @@ func (v *Verifier) judge(doc *document.Document) judgement {
 	t := trial{rules: &v.rules, verdicts: map[string]licenseVerdict{}, licenses: map[string]bool{}}
 	b, err := read(doc.Kind.Name, doc.Data, t.visit)
 	made := b.created
-	if made.IsZero() {
-		made = doc.Made
+	if proven := doc.Made; made.IsZero() || !proven.IsZero() && proven.Before(made) {
+		made = proven // no document is newer than its signature
 	}
 	result := ratify.Result{Made: made, Extensions: t.facts(b, doc.Signer)}
 	var problem *ratify.Error
@@ -46,9 +46,9 @@ func (v *Verifier) judge(doc *document.Document) judgement {
 		result.Code, result.Message = problem.Code, problem.UserMessage()
 		return judgement{Result: result}
 	}
-	result.Code, result.Message = v.judgeAge(b.created)
+	result.Code, result.Message = v.judgeAge(b.created, made)
 	if result.Code == "" {
-		result.Code, result.Message = t.sentence()
+		result.Code, result.Message, result.Remedy = t.sentence()
 	}
 	if result.Code != "" {
 		return judgement{Result: result}
@@ -56,22 +56,23 @@ func (v *Verifier) judge(doc *document.Document) judgement {
 	result.Passed = true
 	result.Message = fmt.Sprintf("the bill of materials (%s, %d packages) has nothing that is not allowed", b.format, b.packages)
 	if v.rules.maxAge > 0 {
-		result.NotAfter = b.created.Add(v.rules.maxAge)
+		result.NotAfter = made.Add(v.rules.maxAge)
 	}
 	return judgement{Result: result, images: b.images}
 }
 
-// judgeAge judges the time that the document gives itself.
-func (v *Verifier) judgeAge(created time.Time) (ratify.Code, string) {
-	now := v.now()
-	limit := v.rules.maxAge
-	switch age := now.Sub(created); {
+// judgeAge judges the time that the document gives itself, and when it was made at the latest. One that gives none may be
+// of any age: that it was signed lately does not make it new.
+func (v *Verifier) judgeAge(created, made time.Time) (ratify.Code, string) {
+	now, limit := v.now(), v.rules.maxAge
+	ahead, age := created.Sub(now), now.Sub(made)
+	switch {
 	case created.IsZero() && limit > 0:
 		return ratify.EvidenceTooOld, fmt.Sprintf("the bill of materials does not say when it was made, and at most %s are allowed", span(limit))
 	case created.IsZero():
 		return "", ""
-	case -age > clockSkew:
-		return ratify.EvidenceInvalid, fmt.Sprintf("the bill of materials was made %s from now, at %s", span(-age), created.UTC().Format(time.RFC3339))
+	case ahead > clockSkew:
+		return ratify.EvidenceInvalid, fmt.Sprintf("the bill of materials was made %s from now, at %s", span(ahead), created.UTC().Format(time.RFC3339))
 	case limit > 0 && age > limit:
 		return ratify.EvidenceTooOld, fmt.Sprintf("the bill of materials was made %s ago, at most %s are allowed: %s too old", span(age), span(limit), span(age-limit))
 	}
@@ -99,6 +100,7 @@ type trial struct {
 	overflow   bool                      // there were more
 	banned     offences
 	unlicensed offences
+	unknown    bool // the first licence that is not accepted is unknown
 }
 
 // offences are the components that break a rule.
@@ -148,6 +150,7 @@ func (t *trial) license(c *component, text string) bool {
 		return true
 	}
 	if t.unlicensed.another() {
+		t.unknown = t.unknown || t.unlicensed.count == 1 && verdict.why == isUnknown
 		t.unlicensed.first = append(t.unlicensed.first, c.String()+" has the licence "+verdict.String())
 	}
 	return false
@@ -175,17 +178,20 @@ func (t *trial) note(license string) {
 	t.licenses[license] = true
 }
 
-// sentence tells what breaks the rules; nothing has no code.
-func (t *trial) sentence() (ratify.Code, string) {
+// sentence tells what breaks the rules, and what to do where the code does not say it; nothing has no code.
+func (t *trial) sentence() (code ratify.Code, message, remedy string) {
+	if t.unknown {
+		remedy = "have the bill of materials say which licence it is, or set licenses: unknown to allow"
+	}
 	switch banned, unlicensed := t.banned.count > 0, t.unlicensed.count > 0; {
 	case banned && unlicensed:
-		return ratify.PackageDisallowed, t.banned.String() + "; and " + t.unlicensed.String()
+		return ratify.PackageDisallowed, t.banned.String() + "; and " + t.unlicensed.String(), ""
 	case banned:
-		return ratify.PackageDisallowed, t.banned.String()
+		return ratify.PackageDisallowed, t.banned.String(), ""
 	case unlicensed:
-		return ratify.LicenseDisallowed, t.unlicensed.String()
+		return ratify.LicenseDisallowed, t.unlicensed.String(), remedy
 	}
-	return "", ""
+	return "", "", ""
 }
 
 // facts are what the report shows and what a policy's rule sees. format, packages and what follows them are there only if

@@ -65,20 +65,18 @@ func parseSimple(text string) (license, error) {
 	if err != nil {
 		return license{}, err
 	}
-	whole := license{}
 	switch {
 	case len(tokens) == 1 && isIdentifier(tokens[0]):
-		whole = simple(tokens[0])
+		return simple(tokens[0]), nil
 	case len(tokens) == 3 && isIdentifier(tokens[0]) && strings.EqualFold(tokens[1], "WITH") && isIdentifier(tokens[2]):
-		whole = simple(tokens[0])
-		if whole.exception != "" {
+		l := simple(tokens[0])
+		if l.exception != "" {
 			return license{}, errors.New("it names two exceptions")
 		}
-		whole.exception = strings.ToLower(tokens[2])
-	default:
-		return license{}, errors.New("expected one identifier, or one WITH an exception; what is joined by AND or OR is listed one by one")
+		l.exception = strings.ToLower(tokens[2])
+		return l, nil
 	}
-	return whole, nil
+	return license{}, errors.New("expected one identifier, or one WITH an exception; what is joined by AND or OR is listed one by one")
 }
 
 // A licenseKey is a licence in one version, with an exception or without.
@@ -156,7 +154,7 @@ func (r *licenseRules) versions(l license) []string {
 // disallowed, too, unless allowed names it with this exception.
 func (r *licenseRules) accepts(l license) (ok bool, why string) {
 	if !r.list.known[l.id] && !r.named[l.id] {
-		return r.allowUnknown, "is unknown"
+		return r.allowUnknown, isUnknown
 	}
 	for _, id := range r.versions(l) {
 		bare, exact := licenseKey{id: id}, licenseKey{id, l.exception}
@@ -187,7 +185,7 @@ func (r *licenseRules) judge(text string) licenseVerdict {
 	v := licenseVerdict{text: text, bad: text}
 	switch {
 	case text == "" || strings.EqualFold(text, noAssertion) || strings.EqualFold(text, noLicense):
-		v.ok, v.absent, v.why = r.allowUnknown, true, "is unknown"
+		v.ok, v.absent, v.why = r.allowUnknown, true, isUnknown
 		return v
 	case len(text) > maxExpressionBytes:
 		// What is not read might name anything, so that the option for what is not known does not cover it.
@@ -203,12 +201,15 @@ func (r *licenseRules) judge(text string) licenseVerdict {
 	case errors.Is(err, errTooDeep):
 		v.ok, v.why = false, err.Error()
 	case err != nil || len(e.tokens) > 0:
-		v.ok, v.why = r.allowUnknown, "is unknown"
+		v.ok, v.why = r.allowUnknown, isUnknown
 	case !v.ok:
 		v.bad, v.why = e.bad, e.why
 	}
 	return v
 }
+
+// isUnknown is what verdicts say of a licence that nobody knows.
+const isUnknown = "is unknown"
 
 // What stands in the place of an expression (SPDX 2.3, 7.13 and 7.15).
 const (

@@ -78,7 +78,8 @@ func (v *Verifier) Verify(ctx context.Context, subject, evidence ocispec.Descrip
 // platform for its index, and for an image that was not pushed yet one that no registry knows. So only a digest speaks
 // against the document that is in this repository, and is an image where the subject is one, or an index where it is one.
 func otherImage(ctx context.Context, subject ocispec.Descriptor, described []digest.Digest, repo ratify.Repository) (string, error) {
-	if slices.Contains(described, subject.Digest) {
+	// They are SHA-256: the same image may have been asked for by a digest of another algorithm.
+	if subject.Digest.Algorithm() != digest.SHA256 || slices.Contains(described, subject.Digest) {
 		return "", nil
 	}
 	for _, d := range described {

@@ -109,6 +109,20 @@ func TestMadeOfRefusals(t *testing.T) {
 	})
 }
 
+// TestRemedy: what to do about a licence that nobody knows is another thing than about one that is disallowed.
+func TestRemedy(t *testing.T) {
+	document := spdxDocument(t, []pkg{{Name: "a"}, {Name: "b", License: "MIT"}})
+	result := verify(t, sbom.Config{Licenses: sbom.Licenses{Disallowed: []string{"MIT"}}}, typeSPDX, document)
+	expect(t, result, ratify.LicenseDisallowed, `"a" has the licence "NOASSERTION", which is unknown, "b" has the licence "MIT", which is disallowed`)
+	if !strings.Contains(result.Remedy, "licenses: unknown") {
+		t.Errorf("remedy %q", result.Remedy)
+	}
+	lax := sbom.Licenses{Disallowed: []string{"MIT"}, Unknown: "allow"}
+	if result := verify(t, sbom.Config{Licenses: lax}, typeSPDX, document); result.Passed || result.Remedy != "" {
+		t.Errorf("%+v", result)
+	}
+}
+
 func TestVersions(t *testing.T) {
 	for _, tc := range []struct {
 		name, artifactType string
@@ -218,6 +232,13 @@ func TestDescribedImage(t *testing.T) {
 			})
 		})
 	}
+	t.Run("an image by another algorithm", func(t *testing.T) {
+		subject := image
+		subject.Digest = digest.SHA512.FromString("image")
+		desc, repo := attach(t, subject, typeSPDX, spdxDocument(t, alpine))
+		repo.resolve = answer(ocispec.MediaTypeImageManifest)
+		expect(t, verifyIn(t, sbom.Config{}, subject, desc, repo), "")
+	})
 	t.Run("this image", func(t *testing.T) {
 		inBoth(t, func(t *testing.T, f format) {
 			desc, repo := attach(t, image, f.artifactType, f.document(t, alpine))
