@@ -336,7 +336,7 @@ func (x *examination) settle(s *standing, v boundVerifier, evidence ocispec.Desc
 		}
 		o.report = x.failure(v, evidence, &Error{Code: code, Message: result.Message, Remedy: result.Remedy})
 	}
-	o.report.Extensions = result.Extensions
+	o.report.Extensions, o.claims = result.Extensions, result.Claims
 	if p != nil {
 		o.report.NestedReports = p.reports
 	}
@@ -422,8 +422,11 @@ func (x *examination) obeysRule(ctx context.Context) error {
 	for i, v := range x.policy.verifiers {
 		for _, o := range x.standings[i].outcomes {
 			if o.passed() && o.report.Reference != "" { // without one it is no evidence: nothing was asked for, or is there
+				facts := map[string]any{}
+				maps.Copy(facts, o.report.Extensions)
+				maps.Copy(facts, o.claims)
 				claims.Evidence = append(claims.Evidence, Claim{Verifier: v.Name, Type: v.Type, ArtifactType: o.report.ArtifactType,
-					Reference: o.report.Reference.String(), Code: o.report.Code, Facts: o.report.Extensions})
+					Reference: o.report.Reference.String(), Code: o.report.Code, Facts: facts})
 			}
 		}
 	}

@@ -123,4 +123,6 @@ type Result struct {
 	// Extensions are facts for the reader of the report, and what a policy's rule sees of evidence that passed: strings,
 	// numbers, booleans, and lists and maps (by string) of them; text from outside in them must have gone through Truncate.
 	Extensions map[string]any
+	// Claims are what a rule sees beside Extensions: of the same types, and too much for a report.
+	Claims map[string]any
 }

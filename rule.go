@@ -14,7 +14,7 @@ type Claim struct {
 	Verifier, Type          string // the verifier's
 	ArtifactType, Reference string // the evidence's; Reference is its digest
 	Code                    Code
-	Facts                   map[string]any // Result.Extensions
+	Facts                   map[string]any // Result.Extensions and Claims
 }
 
 // A Rule is a condition that a policy sets beside its verifiers, for what they cannot be configured to ask.

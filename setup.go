@@ -138,6 +138,9 @@ func (b *binder) bindProvers(place string, v NamedVerifier) (bound boundVerifier
 		if !proves && len(v.SignedBy) == 0 {
 			fail("signedBy: nothing says who may vouch for its documents; name verifiers that must prove them, or give it keys or identities of its own")
 		}
+		if proves && len(v.SignedBy) > 0 {
+			fail("signedBy: it has keys or identities of its own, and an attestation has no signature beside that; choose one of both")
+		}
 	case len(v.SignedBy) > 0:
 		fail("signedBy: it is for verifiers of documents; this one proves by itself who made its evidence")
 		return bound, errs

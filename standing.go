@@ -23,6 +23,7 @@ type outcome struct {
 	// proven: somebody who is trusted made it. Where it is not, it only says why there is nothing better.
 	proven           bool
 	made, end, fresh time.Time
+	claims           map[string]any // beside the report's extensions
 }
 
 func (o outcome) passed() bool { return o.report.IsSuccess }

@@ -186,7 +186,7 @@ func (v *Verifier) judge(doc *document.Document) ratify.Result {
 	}
 	result.Extensions["predicateType"] = ratify.Truncate(doc.Type)
 	if predicate, ok := showPredicate(doc.Data); ok {
-		result.Extensions["predicate"] = predicate
+		result.Claims = map[string]any{"predicate": predicate}
 	}
 	if !isProvenance(doc.Type) {
 		return v.judgeAge(result)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -260,8 +261,11 @@ func TestExtensions(t *testing.T) {
 			if err != nil || !result.Passed {
 				t.Fatalf("%+v (%v)", result, err)
 			}
-			if !reflect.DeepEqual(result.Extensions, tc.want) {
-				t.Errorf("%#v\nwant %#v", result.Extensions, tc.want)
+			// The predicate is for a rule alone: a report would be too long with it.
+			facts := maps.Clone(result.Extensions)
+			maps.Copy(facts, result.Claims)
+			if _, reported := result.Extensions["predicate"]; reported || !reflect.DeepEqual(facts, tc.want) {
+				t.Errorf("%#v\nwant %#v", facts, tc.want)
 			}
 		})
 	}
