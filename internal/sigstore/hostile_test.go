@@ -453,6 +453,18 @@ func TestTags(t *testing.T) {
 	})
 }
 
+// TestEndlessCollection: of a million layers in a manifest no more than the bound are decoded.
+func TestEndlessCollection(t *testing.T) {
+	v := newVerifier(t, byKey(t, newKey(t, cosigntest.P256)))
+	data := []byte(`{"layers":[` + strings.Repeat("{},", 1<<20) + `{}]}`)
+	repo := newRepository()
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	repo.blobs[desc.Digest], repo.tags[cosigntest.Collect(image.Digest).Tag] = data, desc
+	if allocations := testing.AllocsPerRun(1, func() { _, _ = v.FindSignatures(t.Context(), image, repo) }); allocations > 10_000 {
+		t.Errorf("%f allocations", allocations)
+	}
+}
+
 // TestProgress: whoever waits is told what is read.
 func TestProgress(t *testing.T) {
 	key := newKey(t, cosigntest.P256)

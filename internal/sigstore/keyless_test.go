@@ -245,3 +245,19 @@ func TestWhoIsAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestEarliestTime: of several proven times the earliest says until when a signature was made.
+func TestEarliestTime(t *testing.T) {
+	one, two := newSigstore(t, "one"), newSigstore(t, "two")
+	trust := byIdentity(t, one, two)
+	trust.Thresholds.TransparencyLogs = count(2)
+	made := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for _, second := range []time.Duration{-time.Minute, time.Minute} {
+		signed := signAs(t, one, cosigntest.Options{At: made, IssuedAt: made.Add(-2 * time.Minute)})
+		check(t, two.Log(signed, signed.CertificatePEM(), made.Add(second)))
+		signer, err := signatureOf(t, newVerifier(t, trust), bundled(signed))
+		if want := made.Add(min(second, 0)); err != nil || !signer.Time.Equal(want) {
+			t.Errorf("%s, want %s: %v", signer.Time, want, err)
+		}
+	}
+}

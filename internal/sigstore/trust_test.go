@@ -7,8 +7,10 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +26,18 @@ func publicPEM(t testing.TB, key any) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must[[]byte](t)(x509.MarshalPKIXPublicKey(key))})
 }
 
+// withoutAuthorities is a trusted root that issues no certificates.
+func withoutAuthorities(t testing.TB) []byte {
+	t.Helper()
+	data := must[[]byte](t)(cosigntest.TrustedRoot(newSigstore(t, "ours")))
+	return edit(t, data, func(root map[string]any) {
+		if root["certificateAuthorities"] == nil {
+			t.Fatal("the trusted root has no certificate authorities to take out")
+		}
+		delete(root, "certificateAuthorities")
+	})
+}
+
 // TestConfiguration tells of each configuration all that is wrong with it, and nothing else.
 func TestConfiguration(t *testing.T) {
 	key := writeFile(t, newKey(t, cosigntest.P256).PublicPEM())
@@ -31,6 +45,7 @@ func TestConfiguration(t *testing.T) {
 	someone := []sigstore.Identity{{Issuer: "https://issuer.example", Subject: "someone@example.com"}}
 	small := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 1024))
 	narrow := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
+	large := new(big.Int).SetBit(big.NewInt(1), 8199, 1)
 	private := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: []byte("x")})
 	for _, tc := range []struct {
 		name  string
@@ -54,6 +69,9 @@ func TestConfiguration(t *testing.T) {
 		{"a damaged key", sigstore.Trust{Keys: []sigstore.Key{{"ci", writeFile(t, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")}))}}}, []string{"the public key is malformed"}},
 		{"RSA of 1024 bits", sigstore.Trust{Keys: []sigstore.Key{{"ci", writeFile(t, publicPEM(t, small.Public()))}}}, []string{"its RSA key has 1024 bits, outside 2048 to 8192"}},
 		{"P-224", sigstore.Trust{Keys: []sigstore.Key{{"ci", writeFile(t, publicPEM(t, narrow.Public()))}}}, []string{"its curve is P-224"}},
+		{"RSA of 8200 bits", sigstore.Trust{Keys: []sigstore.Key{{"ci", writeFile(t, publicPEM(t, &rsa.PublicKey{N: large, E: 65537}))}}}, []string{"its RSA key has 8200 bits, outside 2048 to 8192"}},
+		{"too many identities", sigstore.Trust{Identities: slices.Repeat(someone, 101), TrustedRoot: trustedRoot}, []string{"identities: there are 101, at most 100"}},
+		{"a root without certificate authorities", sigstore.Trust{Identities: someone, TrustedRoot: writeFile(t, withoutAuthorities(t))}, []string{"it has no certificate authority, and identities need one"}},
 		{"too many keys", sigstore.Trust{Keys: make([]sigstore.Key, 101)}, []string{"keys: there are 101, at most 100"}},
 		{"identities without a root", sigstore.Trust{Identities: someone}, []string{"trustedRoot: identities need one, the path of a trusted_root.json file"}},
 		{"an empty identity", sigstore.Trust{Identities: make([]sigstore.Identity, 1), TrustedRoot: trustedRoot}, []string{
@@ -123,12 +141,13 @@ func TestReloaded(t *testing.T) {
 
 // TestRootThatProvesNoTime has a root without a timestamp authority, and asks for no log: nothing would prove a time.
 func TestRootThatProvesNoTime(t *testing.T) {
-	data := string(must[[]byte](t)(cosigntest.TrustedRoot(newSigstore(t, "one"))))
-	before, _, found := strings.Cut(data, `"timestampAuthorities"`)
-	if !found {
-		t.Fatal("the trusted root has no timestamp authorities to take out")
-	}
-	path := writeFile(t, []byte(strings.TrimRight(strings.TrimSpace(before), ",")+"}"))
+	data := must[[]byte](t)(cosigntest.TrustedRoot(newSigstore(t, "one")))
+	path := writeFile(t, edit(t, data, func(root map[string]any) {
+		if root["timestampAuthorities"] == nil {
+			t.Fatal("the trusted root has no timestamp authorities to take out")
+		}
+		delete(root, "timestampAuthorities")
+	}))
 	trust := sigstore.Trust{Identities: []sigstore.Identity{{Issuer: "https://issuer.example", Subject: "someone@example.com"}}, TrustedRoot: path}
 	if _, err := sigstore.New(trust, nil); err != nil {
 		t.Fatalf("without a timestamp authority, and with a log: %v", err)

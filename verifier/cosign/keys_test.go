@@ -77,6 +77,7 @@ func TestKeys(t *testing.T) {
 		{"RSA", cosigntest.RSA2048, ""},
 		{"RSA-PSS", cosigntest.RSA2048, cosigntest.PSS},
 		{"Ed25519", cosigntest.Ed25519, ""},
+		{"Ed25519ph", cosigntest.Ed25519, cosigntest.Prehash},
 	} {
 		for _, s := range storages {
 			t.Run(kind.name+"/"+s.name, func(t *testing.T) {

@@ -53,10 +53,12 @@ const (
 // A Scheme is how a key signs. The zero value is what cosign does.
 type Scheme string
 
-// PSS is for RSA keys; CurveDigest is for ECDSA keys, and takes a digest as long as the curve.
+// PSS is for RSA keys; CurveDigest is for ECDSA keys, and takes a digest as long as the curve; Prehash is for Ed25519 keys
+// (Ed25519ph), as a transparency log has it.
 const (
 	PSS         Scheme = "PSS"
 	CurveDigest Scheme = "curve digest"
+	Prehash     Scheme = "prehash"
 )
 
 // A Key is a pair of keys.
@@ -116,6 +118,10 @@ func (k *Key) sign(message []byte) ([]byte, error) {
 	sum := sha256.Sum256(message)
 	switch key := k.private.(type) {
 	case ed25519.PrivateKey:
+		if k.scheme == Prehash {
+			sum := sha512.Sum512(message)
+			return key.Sign(rand.Reader, sum[:], crypto.SHA512)
+		}
 		return ed25519.Sign(key, message), nil
 	case *rsa.PrivateKey:
 		if k.scheme == PSS {
