@@ -43,8 +43,8 @@ func bounds() []cel.ProgramOption {
 // expressions are dearer than the library takes them for.
 type prices struct{ sizer *types.SizeCalculator }
 
-// CallCost implements cost.ActualCostEstimator. It leaves other functions to the library.
-func (p prices) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint64 {
+// CallCost implements cost.ActualCostEstimator. It leaves to the library what has a type, and so a price.
+func (p prices) CallCost(function, overload string, args []ref.Val, result ref.Val) *uint64 {
 	price := uint64(1)
 	switch function {
 	case operators.Add:
@@ -56,7 +56,14 @@ func (p prices) CallCost(function, _ string, args []ref.Val, result ref.Val) *ui
 	case overloads.Matches:
 		price += p.size(args[0]) * max(textLen(args[1]), dearRegex)
 	default:
-		return nil
+		if overload != "" {
+			return nil
+		}
+		for _, arg := range args {
+			if _, aggregate := arg.(traits.Container); !aggregate {
+				price += p.size(arg)
+			}
+		}
 	}
 	return &price
 }
@@ -71,10 +78,8 @@ func (p prices) searched(element, container ref.Val) uint64 {
 	if p.size(element) > 1 && element.Type() != types.StringType {
 		return p.size(list)
 	}
-	if n, ok := list.Size().(types.Int); ok {
-		return uint64(n)
-	}
-	return 0
+	n, _ := list.Size().(types.Int)
+	return uint64(max(n, 0))
 }
 
 func (p prices) size(value ref.Val) uint64 {

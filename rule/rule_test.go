@@ -266,6 +266,7 @@ func bombs() []bomb {
 		{"lists that are searched", `evidence.all(e, e.claims.names.all(x, !("z" in e.claims.names)))`, false},
 		{"lists that are searched for lists", `evidence.all(e, e.claims.names.all(x, e.claims.names in [[], e.claims.names]))`, false},
 		{"claims that are added up", `evidence.all(e, e.claims.names.all(x, x` + strings.Repeat("+x", 9) + ` != ""))`, false},
+		{"text that is counted", `[evidence[0].claims.names[0]].map(a, ` + sum + `).all(a, evidence.all(e, e.claims.names.all(x, a.size() > 0)))`, false},
 		{"text that grows", grown(`["x"]`, sum) + ` != ""`, true},
 		{"text of claims that grows", grown(`[evidence[0].claims.names[0]]`, sum) + ` != ""`, false},
 		{"lists that grow", grown(`[evidence[0].claims.names]`, sum) + ` == []`, false},
