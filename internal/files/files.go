@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,56 +23,37 @@ const MaxBytes = 8 << 20
 // A Set reads files and remembers them. The zero value is ready; it is safe for concurrent use.
 type Set struct {
 	mu   sync.Mutex
-	seen map[string]fingerprint // by path; a directory's path ends in a separator
-	torn bool                   // something was read twice, and differently
+	seen map[source]fingerprint
+	torn bool // something was read twice, and differently
 
 	parent *Set   // remembers instead of this one; see Within
-	root   string // where alone this one reads
+	root   string // where alone this one reads; empty: anywhere
 }
+
+// A source is what was read: a file, or a directory, whose path ends in a separator, and the directory that alone it may be
+// in.
+type source struct{ path, root string }
 
 // Within returns a set that reads below a directory and nowhere else, whichever way a path or a symbolic link takes. What
 // it reads s remembers.
 func (s *Set) Within(dir string) *Set { return &Set{parent: s, root: dir} }
 
-// outside is the error of a path that is not below the root, before anything of it is read.
-func (s *Set) outside(path string) error {
-	if s.root == "" {
-		return nil
-	}
-	root, err := filepath.EvalSymlinks(s.root)
-	if err != nil {
-		return err
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
-	}
-	if inside, err := filepath.Rel(root, real); err == nil && filepath.IsLocal(inside) {
-		return nil
-	}
-	return &os.PathError{Op: "read", Path: path, Err: errors.New("it is not below " + s.root)}
-}
-
 type fingerprint [sha256.Size]byte
 
 // Read returns the content of a regular file of at most MaxBytes, through symbolic links.
 func (s *Set) Read(path string) ([]byte, error) {
-	if err := s.outside(path); err != nil {
-		return nil, err
-	}
-	data, err := read(path)
-	s.remember(path, sum(data, err))
+	from := source{path, s.root}
+	data, err := from.read()
+	s.remember(from, sum(data, err))
 	return data, err
 }
 
 // List returns the paths of the regular files in a directory, sorted, through symbolic links, without those whose name
 // begins with a dot (a mounted Secret keeps its generations there).
 func (s *Set) List(dir string) ([]string, error) {
-	if err := s.outside(dir); err != nil {
-		return nil, err
-	}
-	names, err := list(dir)
-	s.remember(dir+string(filepath.Separator), sum([]byte(strings.Join(names, "\x00")), err))
+	from := source{dir + string(filepath.Separator), s.root}
+	names, err := from.list(dir)
+	s.remember(from, sum([]byte(strings.Join(names, "\x00")), err))
 	return names, err
 }
 
@@ -78,11 +61,11 @@ func (s *Set) List(dir string) ([]string, error) {
 func (s *Set) Paths() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	paths := make([]string, 0, len(s.seen))
-	for path := range s.seen {
-		paths = append(paths, path)
+	paths := map[string]bool{}
+	for from := range s.seen {
+		paths[from.path] = true
 	}
-	return paths
+	return slices.Collect(maps.Keys(paths))
 }
 
 // Changed tells whether any file or directory that was read would now be read differently, or was read twice and
@@ -90,43 +73,40 @@ func (s *Set) Paths() []string {
 func (s *Set) Changed() bool {
 	s.mu.Lock()
 	torn := s.torn
-	seen := make(map[string]fingerprint, len(s.seen))
-	for path, f := range s.seen {
-		seen[path] = f
-	}
+	seen := maps.Clone(s.seen)
 	s.mu.Unlock()
 	if torn {
 		return true
 	}
-	for path, f := range seen {
-		if dir, ok := strings.CutSuffix(path, string(filepath.Separator)); ok {
-			names, err := list(dir)
+	for from, f := range seen {
+		if dir, ok := strings.CutSuffix(from.path, string(filepath.Separator)); ok {
+			names, err := from.list(dir)
 			if sum([]byte(strings.Join(names, "\x00")), err) != f {
 				return true
 			}
 			continue
 		}
-		if data, err := read(path); sum(data, err) != f {
+		if data, err := from.read(); sum(data, err) != f {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Set) remember(path string, f fingerprint) {
+func (s *Set) remember(from source, f fingerprint) {
 	if s.parent != nil {
-		s.parent.remember(path, f)
+		s.parent.remember(from, f)
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {
-		s.seen = map[string]fingerprint{}
+		s.seen = map[source]fingerprint{}
 	}
-	if before, ok := s.seen[path]; ok && before != f {
+	if before, ok := s.seen[from]; ok && before != f {
 		s.torn = true
 	}
-	s.seen[path] = f
+	s.seen[from] = f
 }
 
 // sum tells a failure from any content, and one failure not from another: what matters is that it can be read again.
@@ -137,9 +117,43 @@ func sum(data []byte, err error) fingerprint {
 	return sha256.Sum256(data)
 }
 
-func read(path string) ([]byte, error) {
+// within returns the real directory and the path below it that a path leads to. A source that may be anywhere has none.
+func (s source) within(path string) (root, below string, err error) {
+	if root, err = filepath.EvalSymlinks(s.root); err != nil {
+		return "", "", err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", "", err
+	}
+	if below, err = filepath.Rel(root, real); err != nil || !filepath.IsLocal(below) {
+		return "", "", &os.PathError{Op: "read", Path: path, Err: errors.New("it is not below " + s.root)}
+	}
+	return root, below, nil
+}
+
+func (s source) open() (*os.File, error) {
 	// Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK
+	if s.root == "" {
+		return os.OpenFile(s.path, flags, 0)
+	}
+	dir, below, err := s.within(s.path)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever puts a symbolic link into its way meanwhile leads it nowhere.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.OpenFile(below, flags, 0)
+}
+
+func (s source) read() ([]byte, error) {
+	path := s.path
+	f, err := s.open()
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +175,12 @@ func read(path string) ([]byte, error) {
 	return data, nil
 }
 
-func list(dir string) ([]string, error) {
+func (s source) list(dir string) ([]string, error) {
+	if s.root != "" {
+		if _, _, err := s.within(dir); err != nil {
+			return nil, err
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
