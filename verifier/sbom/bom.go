@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// maxComponents bounds the packages of a document: the largest images seen have some ten thousand.
+	// maxComponents bounds the packages of a document: an image with several languages in it has some ten thousand.
 	maxComponents = 100_000
 	// maxNesting bounds components within components; tools nest a file in a package in a package.
 	maxNesting = 32
-	// maxOfOne bounds what one component may have of licences and of package URLs: some packages of Debian have forty.
+	// maxOfOne bounds what one component may have of licences and of package URLs: of the first, large packages have dozens.
 	maxOfOne = 200
 	// maxListed bounds what is kept of tools and of images that a document names: those seen name one or two.
 	maxListed = 8

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxExpressionBytes bounds a licence expression: of Debian's packages the longest name some forty licences, of which
-	// half are references of 80 bytes.
+	// maxExpressionBytes bounds a licence expression: a hundred licences by references of 80 bytes, such as tools make of
+	// what Debian's copyright files say, have as much.
 	maxExpressionBytes = 8 << 10
 	// maxExpressionDepth bounds the parentheses within parentheses; no tool writes more than three.
 	maxExpressionDepth = 32

@@ -167,6 +167,9 @@ func (r *packageRules) disallow(c *component) string {
 	}
 	name := comparableName(c.name)
 	why := r.names.disallow(name, c)
+	if i := strings.LastIndexByte(name, '/'); why == "" && i >= 0 {
+		why = r.names.disallow(name[i+1:], c)
+	}
 	if why == "" && c.group != "" {
 		why = r.names.disallow(comparableName(c.group)+"/"+name, c)
 	}

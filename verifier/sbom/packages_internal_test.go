@@ -41,6 +41,8 @@ func TestPackageRules(t *testing.T) {
 		{"a name with its group", Package{Name: "@angular/core"}, component{name: "core", group: "@angular"}, "", "is disallowed"},
 		{"a name with its group as Maven writes it", Package{Name: "org.example:lib"}, component{name: "lib", group: "org.example"}, "", "is disallowed"},
 		{"a name that is in the package URL", Package{Name: "log4j-core"}, component{name: "org.apache:log4j-core"}, "pkg:maven/org.apache/log4j-core@2", "is disallowed"},
+		{"a name with its group in it", Package{Name: "log4j-core"}, component{name: "org.apache:log4j-core"}, "", "is disallowed"},
+		{"a group is no name", Package{Name: "org.apache"}, component{name: "org.apache:log4j-core"}, "pkg:maven/org.apache/log4j-core@2", ""},
 		{"by package URL", Package{PURL: "pkg:npm/%40evil/lib"}, component{name: "lib"}, "pkg:npm/@evil/lib@1.0", "is disallowed"},
 		{"another namespace", Package{PURL: "pkg:npm/%40evil/lib"}, component{name: "lib"}, "pkg:npm/@good/lib@1.0", ""},
 		{"the beginning of a package URL", Package{PURL: "pkg:npm/%40evil/*"}, component{name: "lib"}, "pkg:npm/@evil/lib@1.0", "is disallowed"},
