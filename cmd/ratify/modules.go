@@ -165,12 +165,20 @@ func (p *process) makeModules(file *config.File, set *files.Set) (ratify.Setup, 
 	for i, m := range file.Stores {
 		store, err := makeModule(p, storeTypes(), placeOf("stores", i, m.Module), m.Module, set)
 		errs = append(errs, err)
+		if t, ok := store.(tenantStore); ok && !file.Tenancy.Enabled {
+			for _, place := range t.TenantSources() {
+				errs = append(errs, fmt.Errorf("%s: %s: it is for tenants alone, and has no effect without tenancy", placeOf("stores", i, m.Module), place))
+			}
+		}
 		setup.Stores = append(setup.Stores, ratify.NamedStore{Name: m.Name, Scopes: m.Scopes, Store: store})
 	}
 	verifiers, err := p.makeVerifiers(file.Verifiers, set)
 	setup.Verifiers = verifiers
 	return setup, errors.Join(append(errs, err)...)
 }
+
+// A tenantStore is a store that may have credentials which only tenants use.
+type tenantStore interface{ TenantSources() (places []string) }
 
 // makeVerifiers makes verifiers, the cluster's or a tenant's.
 func (p *process) makeVerifiers(modules []config.Verifier, set *files.Set) (verifiers []ratify.NamedVerifier, err error) {
@@ -198,9 +206,7 @@ func (g *generation) warnings() []string {
 			}
 		}
 	}
-	for _, ended := range g.engine.ExpiredExemptions() {
-		warnings = append(warnings, ended)
-	}
+	warnings = append(warnings, g.engine.ExpiredExemptions()...)
 	return append(warnings, g.tenantErrors...)
 }
 

@@ -236,6 +236,20 @@ func TestEachTypeCanBeBuilt(t *testing.T) {
 	}
 }
 
+// TestCredentialsForTenantsNeedTenancy: a credential that nothing could ever use is a mistake.
+func TestCredentialsForTenantsNeedTenancy(t *testing.T) {
+	const text = `stores: [{name: s, type: oras, scopes: ["*"], settings: {registries: [{host: ghcr.io, credentials: [{username: a, password: b}, {namespaces: [team-a], username: a, password: b}]}]}}]
+`
+	_, err := (&process{}).buildFrom([]byte(text), &files.Set{})
+	const want = `stores[0] "s": registry "ghcr.io": credentials[1]: it is for tenants alone, and has no effect without tenancy`
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err := (&process{}).buildFrom([]byte(text+"tenancy: {enabled: true}"), &files.Set{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPrefixEach(t *testing.T) {
 	if got := prefixEach("", errUnexpected); !errors.Is(got, errUnexpected) {
 		t.Errorf("%v", got)

@@ -119,6 +119,18 @@ func newSource(place string, c Credentials, pattern hostPattern, deps Deps) ([]*
 	return made, err
 }
 
+// TenantSources are the places of the credentials that are for tenants alone, and so of no effect where there are none.
+func (s *Store) TenantSources() (places []string) {
+	for _, e := range s.entries {
+		for _, source := range e.sources {
+			if source.tenants || len(source.namespaces) > 0 {
+				places = append(places, fmt.Sprintf("registry %s: %s", ratify.Quote(e.pattern.text), source.place))
+			}
+		}
+	}
+	return slices.Compact(places)
+}
+
 func staticSource(c Credentials, set *files.Set) ([]*source, error) {
 	label, cred := "user name and password", auth.Credential{Username: c.Username, Password: string(c.Password), RefreshToken: string(c.IdentityToken)}
 	if c.Username == "" {
