@@ -561,9 +561,10 @@ func TestNotes(t *testing.T) {
 func TestNotesOfTenants(t *testing.T) {
 	values := base(testPair(t))
 	values["tenancy"] = map[string]any{"enabled": true, "pullSecrets": map[string]any{"namespaces": []any{map[string]any{"name": "team-a", "secrets": []any{"registry"}}}}}
+	values["registryCredentialsSecret"] = "pull"
 	text := notes(t, values)
 	for _, want := range []string{"kubectl apply -f library/tenants/template.yaml", "kubectl apply -f library/default/samples/constraint.yaml", "lets port 6443 out",
-		"Mutation knows no namespace"} {
+		"Mutation knows no namespace", "Secret pull is the cluster's own"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/ratify-provider/ratify/test/program/programtest"
 )
 
 var update = flag.Bool("update", false, "write the values table of the chart's README")
@@ -99,31 +101,28 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestReadmeExamples renders the values that the README shows, and reads the configuration as the provider does.
-func TestReadmeExamples(t *testing.T) {
+// readmeValues returns the values that the README shows, with what every rendering here needs.
+func readmeValues(t *testing.T, p Pair) map[string]map[string]any {
+	t.Helper()
 	readme, err := os.ReadFile(filepath.Join(testChart(t).Dir, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := strings.Split(string(readme), "```yaml\n")[1:]
-	if len(blocks) == 0 {
+	all := map[string]map[string]any{}
+	for i, block := range strings.Split(string(readme), "```yaml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		first, _, _ := strings.Cut(text, ":")
+		values := base(p)
+		if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+			t.Fatal(err)
+		}
+		setFiles(values, p)
+		all[fmt.Sprintf("%d %s", i+1, first)] = values
+	}
+	if len(all) == 0 {
 		t.Fatal("README.md shows no values")
 	}
-	p := testPair(t)
-	for _, block := range blocks {
-		text, _, _ := strings.Cut(block, "```")
-		name, _, _ := strings.Cut(text, ":")
-		t.Run(name, func(t *testing.T) {
-			values := base(p)
-			if err := yaml.Unmarshal([]byte(text), &values); err != nil {
-				t.Fatal(err)
-			}
-			setFiles(values, p)
-			objects := render(t, values)
-			checkConfig(t, objects)
-			checkMounted(t, objects, objects.ConfigFiles()["config.yaml"])
-		})
-	}
+	return all
 }
 
 // setFiles puts into the values what the README sets beside them, by --set-file.
@@ -133,5 +132,18 @@ func setFiles(values map[string]any, p Pair) {
 	}
 	if values["verifiers"] != nil {
 		put(values, []string{"files", "build.pub"}, p.Signer)
+	}
+}
+
+// TestReadmeExamples gives the values of the README to the chart, and the configuration that comes of them to the program.
+func TestReadmeExamples(t *testing.T) {
+	binary := programtest.Build(t)
+	for name, values := range readmeValues(t, testPair(t)) {
+		t.Run(name, func(t *testing.T) {
+			objects := render(t, values)
+			checkConfig(t, objects)
+			checkMounted(t, objects, objects.ConfigFiles()["config.yaml"])
+			run(t, binary, "check", filepath.Join(unpack(t, objects), "config", "config.yaml"))
+		})
 	}
 }
