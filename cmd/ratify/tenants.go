@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -36,8 +37,9 @@ func (p *process) addTenants(g *generation) error {
 	}
 	g.setup.Tenancy.Invalid = map[string]string{}
 	within := g.files.Within(t.Directory)
+	cluster := g.setup // what a tenant sees: nothing of another's
 	for _, namespace := range slices.Sorted(maps.Keys(byNamespace)) {
-		extended, err := p.withTenant(g.setup, t, namespace, byNamespace[namespace], within)
+		verifiers, policies, err := p.makeTenant(cluster, t, namespace, byNamespace[namespace], within)
 		if err != nil {
 			g.setup.Tenancy.Invalid[namespace] = "see the log, or run ratify check"
 			for _, line := range linesOf(err) {
@@ -45,48 +47,76 @@ func (p *process) addTenants(g *generation) error {
 			}
 			continue
 		}
-		g.setup = extended
+		g.setup.Verifiers = slices.Concat(g.setup.Verifiers, verifiers)
+		g.setup.Policies = slices.Concat(g.setup.Policies, policies)
 	}
 	return nil
 }
 
-// withTenant returns the setup with one tenant added, as far as an engine can be made of it.
-func (p *process) withTenant(setup ratify.Setup, t config.Tenancy, namespace string, paths []string, set *files.Set) (ratify.Setup, error) {
+// makeTenant returns the verifiers and policies of one tenant, of which an engine can be made beside the cluster's. A panic
+// is an error: what parses certificates was written by others, and one tenant's must not keep the process from starting.
+func (p *process) makeTenant(cluster ratify.Setup, t config.Tenancy, namespace string, paths []string, set *files.Set) (verifiers []ratify.NamedVerifier, policies []ratify.Policy, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			p.onPanic(ratify.NewTraceID(), value, debug.Stack())
+			err = fmt.Errorf("panic: %v", value)
+		}
+	}()
 	if err := ratify.CheckNamespace(namespace); err != nil {
-		return setup, fmt.Errorf("the name of the file: %w", err)
+		return nil, nil, fmt.Errorf("the name of the file: %w", err)
 	}
 	if len(paths) > 1 {
-		return setup, fmt.Errorf("there is another file for the same namespace, %s", paths[1])
+		return nil, nil, fmt.Errorf("there is another file for the same namespace, %s", paths[1])
 	}
 	data, err := set.Read(paths[0])
 	if err != nil {
-		return setup, err
+		return nil, nil, err
 	}
 	tenant, err := config.ParseTenant(data)
 	if err != nil {
-		return setup, err
+		return nil, nil, err
 	}
-	verifiers, err := p.makeVerifiers(tenant.Verifiers, set)
-	if err := errors.Join(err, checkDelegated(t.Delegate, namespace, tenant.Policies)); err != nil {
-		return setup, err
+	verifiers, err = p.makeVerifiers(tenant.Verifiers, set)
+	if err := errors.Join(err, checkNamed(tenant), checkDelegated(t.Delegate, namespace, tenant.Policies)); err != nil {
+		return nil, nil, err
 	}
-	own := renamer{namespace: namespace, names: map[string]bool{}}
+	verifiers, policies = own(namespace, verifiers, tenant.Policies)
+	// The tenant's come first, so that an error has the place that they have in their file.
+	cluster.Verifiers, cluster.Policies = slices.Concat(verifiers, cluster.Verifiers), slices.Concat(policies, cluster.Policies)
+	_, err = ratify.NewEngine(cluster)
+	return verifiers, policies, err
+}
+
+// own makes the names of a tenant's verifiers and policies its own, and its policies for itself alone.
+func own(namespace string, verifiers []ratify.NamedVerifier, policies []ratify.Policy) ([]ratify.NamedVerifier, []ratify.Policy) {
+	r := renamer{namespace: namespace, names: map[string]bool{}}
 	for _, v := range verifiers {
-		own.names[v.Name] = true
+		r.names[v.Name] = true
 	}
-	extended := setup
-	extended.Verifiers, extended.Policies = slices.Clone(setup.Verifiers), slices.Clone(setup.Policies)
-	for _, v := range verifiers {
-		v.Name, v.SignedBy = own.name(v.Name), own.all(v.SignedBy)
-		extended.Verifiers = append(extended.Verifiers, v)
+	for i, v := range verifiers {
+		verifiers[i].Name, verifiers[i].SignedBy = r.name(v.Name), r.all(v.SignedBy)
 	}
-	for _, policy := range tenant.Policies {
-		policy.Name, policy.Namespaces = namespace+"/"+policy.Name, []string{namespace}
-		policy.Verifiers, policy.Require = own.all(policy.Verifiers), own.tree(policy.Require)
-		extended.Policies = append(extended.Policies, policy)
+	for i, policy := range policies {
+		policies[i].Name, policies[i].Namespaces = namespace+"/"+policy.Name, []string{namespace}
+		policies[i].Verifiers, policies[i].Require = r.all(policy.Verifiers), r.tree(policy.Require)
 	}
-	_, err = ratify.NewEngine(extended)
-	return extended, err
+	return verifiers, policies
+}
+
+// checkNamed makes sure that what gets a name before its own has one.
+func checkNamed(tenant *config.Tenant) error {
+	var errs []error
+	for i, v := range tenant.Verifiers {
+		if v.Name == "" {
+			errs = append(errs, fmt.Errorf("%s: name: it has none", placeOf("verifiers", i, v.Module)))
+		}
+	}
+	for i, p := range tenant.Policies {
+		if p.Name == "" {
+			errs = append(errs, fmt.Errorf("%s: name: it has none", placeOf("policies", i, config.Module{})))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkDelegations makes sure that what is delegated is well formed: a scope that holds nothing delegates nothing.
@@ -147,7 +177,9 @@ func (r renamer) all(names []string) []string {
 }
 
 func (r renamer) tree(t ratify.Require) ratify.Require {
-	t.Verifier = r.name(t.Verifier)
+	if t.Verifier != "" {
+		t.Verifier = r.name(t.Verifier)
+	}
 	t.Of = slices.Clone(t.Of)
 	for i := range t.Of {
 		t.Of[i] = r.tree(t.Of[i])
