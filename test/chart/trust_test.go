@@ -277,6 +277,16 @@ func TestTenantCredentials(t *testing.T) {
 	}
 }
 
+// TestTenancyOfConfig: the ConfigMap is mounted for the configuration to name, too.
+func TestTenancyOfConfig(t *testing.T) {
+	objects := render(t, with(testPair(t), map[string]any{"tenancy.tenantsConfigMap": "x", "config": map[string]any{"tenancy": map[string]any{"enabled": true,
+		"directory": "/etc/ratify/tenants", "delegate": []any{map[string]any{"namespaces": []any{"team-a"}, "scopes": []any{"*"}}}}}}))
+	if file := checkConfig(t, objects); !file.Tenancy.Enabled || len(file.Tenancy.Delegate) != 1 {
+		t.Errorf("tenancy %+v", file.Tenancy)
+	}
+	checkMounted(t, objects, objects.ConfigFiles()["config.yaml"])
+}
+
 // TestTenantFile: the file of a tenant in the ConfigMap is read where the chart mounts it, with the key beside it.
 func TestTenantFile(t *testing.T) {
 	binary := programtest.Build(t)
@@ -321,6 +331,8 @@ func TestTenancyRefusals(t *testing.T) {
 		{"nobody to delegate to", map[string]any{"tenancy.enabled": true, "tenancy.delegate": delegate}, "tenancy.delegate: has no effect without tenancy.tenantsConfigMap"},
 		{"no credentials to share", map[string]any{"tenancy.enabled": true, "tenancy.registryCredentialsFor": []any{"*"}}, "tenancy.registryCredentialsFor: has no effect without registryCredentialsSecret"},
 		{"tenancy twice", map[string]any{"tenancy.enabled": true, "config": map[string]any{"tenancy": map[string]any{"enabled": true}}}, "config.tenancy: replaces what tenancy.enabled says"},
+		{"delegated twice", map[string]any{"tenancy.tenantsConfigMap": "x", "tenancy.delegate": delegate, "config": map[string]any{"tenancy": map[string]any{"enabled": true}}},
+			"config.tenancy: replaces what tenancy.delegate says"},
 		{"no Secrets named means all", map[string]any{"tenancy": pull(map[string]any{"name": "team-a", "secrets": []any{}})}, "/tenancy/pullSecrets/namespaces/0/secrets"},
 		{"all namespaces", map[string]any{"tenancy": pull(map[string]any{"name": "*", "secrets": []any{"registry"}})}, "/tenancy/pullSecrets/namespaces/0/name"},
 		{"a namespace twice", map[string]any{"tenancy": pull(a, a)}, "tenancy.pullSecrets.namespaces[1]: team-a is there twice"},

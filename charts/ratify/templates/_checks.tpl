@@ -91,7 +91,7 @@ and would refuse to render. No cluster that is to be served is of exactly that v
 {{- $v := .Values -}}
 {{- $written := dict "stores" (dict "registries" $v.registries) "policies" (dict "policies" $v.policies) "exemptions" (dict "exemptions" $v.exemptions) -}}
 {{- $_ := set $written "mirrors" (dict "mirrors" $v.mirrors) -}}
-{{- $_ := set $written "tenancy" (dict "tenancy.enabled" $v.tenancy.enabled) -}}
+{{- $_ := set $written "tenancy" (dict "tenancy.enabled" $v.tenancy.enabled "tenancy.delegate" $v.tenancy.delegate) -}}
 {{- $_ := set $written "verifiers" (dict "notation.trustPolicy" $v.notation.trustPolicy "cosign.keys" $v.cosign.keys "cosign.identities" $v.cosign.identities "verifiers" $v.verifiers) -}}
 {{- range $key, $_ := $v.config -}}
 {{- range $name, $value := get $written $key | default dict -}}
@@ -199,7 +199,7 @@ and would refuse to render. No cluster that is to be served is of exactly that v
 {{- if and $t.delegate (not $t.tenantsConfigMap) -}}
 {{- fail "tenancy.delegate: has no effect without tenancy.tenantsConfigMap." -}}
 {{- end -}}
-{{- if and $t.tenantsConfigMap (not $t.delegate) -}}
+{{- if and $t.tenantsConfigMap (not $t.delegate) (not (hasKey .Values.config "tenancy")) -}}
 {{- fail "tenancy.tenantsConfigMap: its files can have no policy as long as tenancy.delegate names no repositories." -}}
 {{- end -}}
 {{- if and $t.registryCredentialsFor (not .Values.registryCredentialsSecret) -}}
