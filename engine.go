@@ -293,6 +293,13 @@ func checkDescribed(desc ocispec.Descriptor) error {
 func list(ctx context.Context, repo Repository, subject ocispec.Descriptor) ([]ocispec.Descriptor, *Error, error) {
 	Progress(ctx, "listing the image's referrers")
 	referrers, err := repo.Referrers(ctx, subject)
+	for i := range referrers {
+		// Some registries take the config's media type for the artifact type even where the manifest has one. Of what the
+		// config is empty, that says nothing.
+		if referrers[i].ArtifactType == ocispec.MediaTypeEmptyJSON {
+			referrers[i].ArtifactType = ""
+		}
+	}
 	var e *Error
 	if errors.As(err, &e) && e.Code == LimitExceeded {
 		return referrers[:min(len(referrers), MaxReferrers)], e, nil
