@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -293,6 +294,7 @@ func checkDescribed(desc ocispec.Descriptor) error {
 func list(ctx context.Context, repo Repository, subject ocispec.Descriptor) ([]ocispec.Descriptor, *Error, error) {
 	Progress(ctx, "listing the image's referrers")
 	referrers, err := repo.Referrers(ctx, subject)
+	referrers = slices.Clone(referrers) // the store's own may be shared
 	for i := range referrers {
 		// Some registries take the config's media type for the artifact type even where the manifest has one. Of what the
 		// config is empty, that says nothing.
