@@ -26,7 +26,7 @@ type Exemption struct {
 // Instant is written as RFC 3339 has it, 2026-12-31T12:00:00Z, or as a date, with whose end, in UTC, it comes.
 type Instant struct{ time.Time }
 
-// maxYear is the last that RFC 3339 can write.
+// maxYear is the last that RFC 3339 can write; there is no year before 1.
 const maxYear = 9999
 
 // UnmarshalJSON takes an instant or a date; null is absence.
@@ -36,12 +36,11 @@ func (i *Instant) UnmarshalJSON(data []byte) error {
 	}
 	var text string
 	if err := json.Unmarshal(data, &text); err == nil {
-		day, err := time.Parse(time.DateOnly, text)
-		if end := day.AddDate(0, 0, 1); err == nil && end.Year() <= maxYear {
-			i.Time = end
-			return nil
+		at, err := time.Parse(time.RFC3339, text)
+		if day, dayErr := time.Parse(time.DateOnly, text); dayErr == nil {
+			at, err = day.AddDate(0, 0, 1), nil
 		}
-		if at, err := time.Parse(time.RFC3339, text); err == nil {
+		if at = at.UTC(); err == nil && at.Year() >= 1 && at.Year() <= maxYear {
 			i.Time = at
 			return nil
 		}

@@ -204,7 +204,8 @@ func TestInstant(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, in := range []string{`""`, `"never"`, `"2026-13-01"`, `"2026-02-30"`, `"2026-1-1"`, `"2026-12-31T12:00:00"`, `"2026-12-31 12:00:00Z"`, `1767225600`, `true`, `[]`, `{}`, `"9999-12-31"`, `"2026-12-31T24:00:00Z"`} {
+	for _, in := range []string{`""`, `"never"`, `"2026-13-01"`, `"2026-02-30"`, `"2026-1-1"`, `"2026-12-31T12:00:00"`, `"2026-12-31 12:00:00Z"`, `1767225600`, `true`, `[]`, `{}`, `"9999-12-31"`, `"2026-12-31T24:00:00Z"`,
+		`"9999-12-31T23:59:59-01:00"`, `"0001-01-01T00:00:00+01:00"`, `"0000-06-01"`} {
 		var i ratify.Instant
 		if err := json.Unmarshal([]byte(in), &i); err == nil || !strings.Contains(err.Error(), "expected a date such as 2026-12-31, or an instant such as") {
 			t.Errorf("%s is taken for %s (%v)", in, i, err)

@@ -19,7 +19,7 @@ func TestParseTenantKey(t *testing.T) {
 		"[" + long + "]nginx":                  {Namespace: long, Repository: "docker.io/library/nginx", Tag: "latest"},
 		"[2001:db8::1]:5000/app":               {Repository: "[2001:db8::1]:5000/app", Tag: "latest"},
 		"[team-a][2001:DB8::1]:5000/app:v1":    {Namespace: "team-a", Repository: "[2001:db8::1]:5000/app", Tag: "v1"},
-		"[team-a]app@" + emptyDigest:            {Namespace: "team-a", Repository: "docker.io/library/app", Digest: emptyDigest},
+		"[team-a]app@" + emptyDigest:           {Namespace: "team-a", Repository: "docker.io/library/app", Digest: emptyDigest},
 		"[kube-system]k8s.example/pause:3.10":  {Namespace: "kube-system", Repository: "k8s.example/pause", Tag: "3.10"},
 		"[team-a]docker.io/library/nginx:1.29": {Namespace: "team-a", Repository: "docker.io/library/nginx", Tag: "1.29"},
 	} {

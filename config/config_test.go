@@ -268,6 +268,28 @@ func TestRefused(t *testing.T) {
 		{"negative entries", smallest + "cache: {maxEntries: -1}", []string{"cache: maxEntries: expected a positive number, got -1"}},
 		{"scopes of a verifier", smallest + "verifiers: [{name: v, scopes: []}]", []string{`verifiers[0] "v": unknown field "scopes" (known: evidence, name, settings, signedBy, type)`}},
 
+		{"signedBy is a list", smallest + "verifiers: [{name: v, signedBy: notation}]", []string{`verifiers[0] "v": signedBy: expected a list, got a string`}},
+		{"evidence is a word", smallest + "verifiers: [{name: v, evidence: [all]}]", []string{`verifiers[0] "v": evidence: expected a string, got a list`}},
+		{"a tree that names nothing", smallest + "policies: [{name: p, require: {all: []}}]", []string{`policies[0] "p": require: a node of the tree names nothing, so nothing could ever pass`}},
+		{"a tree of two kinds", smallest + "policies: [{name: p, require: {all: [a], any: [b]}}]", []string{`policies[0] "p": require: expected all, any, a positive number, or a tree such as {all: [a, {any: [b, c]}]} or {atLeast: 2, of: [a, b, c]}: a node has one of all, any, or atLeast with of`}},
+		{"a tree that cannot be met", smallest + "policies: [{name: p, require: {atLeast: 3, of: [a, b]}}]", []string{`policies[0] "p": require: atLeast: 3 of 2 cannot be met`}},
+		{"a mode that is on", smallest + "policies: [{name: p, mode: on}]", []string{`policies[0] "p": mode: expected a string, got true or false`}},
+		{"a rule that is true", smallest + "policies: [{name: p, rule: true}]", []string{`policies[0] "p": rule: expected a string, got true or false`}},
+		{"misspelt field of an exemption", smallest + "exemptions: [{reason: r, expire: 2030-01-01}]", []string{`exemptions[0]: unknown field "expire" (did you mean "expires"?)`}},
+		{"an exemption until never", smallest + "exemptions: [{expires: never}]", []string{`exemptions[0]: expires: expected a date such as 2026-12-31, or an instant such as 2026-12-31T12:00:00Z, got "never"`}},
+		{"an exemption until a number", smallest + "exemptions: [{expires: 1767225600}]", []string{`exemptions[0]: expires: expected a date such as 2026-12-31, or an instant such as 2026-12-31T12:00:00Z, got 1767225600`}},
+		{"an exemption until there is no such day", smallest + "exemptions: [{expires: 2026-02-30}]", []string{`exemptions[0]: expires: expected a date such as 2026-12-31, or an instant such as 2026-12-31T12:00:00Z, got "2026-02-30"`}},
+		{"digest for digests", smallest + "exemptions: [{digests: 'sha256:x'}]", []string{`exemptions[0]: digests: expected a list, got a string`}},
+		{"misspelt field of a mirror", smallest + "mirrors: [{pullFrom: a}]", []string{`mirrors[0]: unknown field "pullFrom" (did you mean "pulledFrom"?)`}},
+		{"evidence of a mirror", smallest + "mirrors: [{evidence: 1}]", []string{`mirrors[0]: evidence: expected a string, got a number (text that looks like one wants quotes)`}},
+		{"tenancy that is not a mapping", smallest + "tenancy: true", []string{"tenancy: expected a mapping, got true or false"}},
+		{"tenancy without a policy", smallest + "tenancy: {enabled: true, withoutPolicy: allow}", []string{`tenancy: withoutPolicy: expected "cluster" or "refuse", got "allow"`}},
+		{"tenancy that is off, refusing", smallest + "tenancy: {withoutPolicy: refuse}", []string{"tenancy: the other fields have no effect without enabled: true"}},
+		{"tenancy that is off, with files", smallest + "tenancy: {directory: /tenants, delegate: [{namespaces: [a], scopes: ['*']}]}", []string{"tenancy: the other fields have no effect without enabled: true"}},
+		{"delegation without files", smallest + "tenancy: {enabled: true, delegate: [{namespaces: [a], scopes: ['*']}]}", []string{"tenancy: delegate: it has no effect without directory"}},
+		{"files without delegation", smallest + "tenancy: {enabled: true, directory: /tenants}", []string{"tenancy: directory: its files can have no policy as long as delegate names no repositories"}},
+		{"delegation to nobody, and of nothing", smallest + "tenancy: {enabled: true, directory: /tenants, delegate: [{scopes: ['*']}, {namespaces: [a]}]}", []string{"tenancy: delegate[0]: it needs namespaces and scopes", "tenancy: delegate[1]: it needs namespaces and scopes"}},
+
 		{"all at once, in order", "stores: [{name: a, typo: x}, {host: b, tipe: oras}]\ncache: {ttl: 1, maxEntries: x}\nconcurency: 1", []string{
 			"cache: maxEntries: expected a whole number, got a string",
 			"cache: ttl: expected a duration such as 30s, got 1",
@@ -288,6 +310,48 @@ func TestRefused(t *testing.T) {
 			f, err := Parse([]byte(tc.text))
 			if err == nil {
 				t.Fatalf("taken for %+v", f)
+			}
+			if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, tc.want) {
+				t.Errorf("errors\n%s\nwant\n%s", err, strings.Join(tc.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestParseTenant(t *testing.T) {
+	tenant, err := ParseTenant([]byte("verifiers: [{name: v, type: notation, settings: {a: 1}, evidence: all}]\npolicies: [{name: p, scopes: ['ghcr.io/acme/*'], require: {any: [v, notation]}, mode: audit}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Tenant{
+		Verifiers: []Verifier{{Module: Module{Name: "v", Type: "notation", Settings: tenant.Verifiers[0].Settings}, Evidence: ratify.PiecesAll}},
+		Policies: []ratify.Policy{{Name: "p", Scopes: []string{"ghcr.io/acme/*"}, Mode: ratify.ModeAudit,
+			Require: ratify.Require{AtLeast: 1, Of: []ratify.Require{{Verifier: "v"}, {Verifier: "notation"}}}}},
+	}
+	if !reflect.DeepEqual(tenant, want) || tenant.Verifiers[0].Settings.Place() != `verifiers[0] "v"` {
+		t.Errorf("%+v, want %+v", tenant, want)
+	}
+	for _, tc := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"empty", " \n", []string{"the file is empty"}},
+		{"a list", "[]", []string{"expected a mapping, got a list"}},
+		{"truncated", "policies: [{", []string{"the configuration is not valid YAML: line 1: did not find expected node content"}},
+		{"a second document", "policies: []\n---\npolicies: []\n", []string{"the configuration is not valid YAML: there is more than one document"}},
+		{"repeated field", "policies: []\npolicies: []", []string{"the configuration is not valid YAML: unmarshal errors:", `  line 2: key "policies" already set in map`}},
+		{"what is the cluster's", "stores: []\nexemptions: []\nmirrors: []\ntenancy: {}\n", []string{
+			`unknown field "exemptions" (known: policies, verifiers)`, `unknown field "mirrors" (known: policies, verifiers)`,
+			`unknown field "stores" (known: policies, verifiers)`, `unknown field "tenancy" (known: policies, verifiers)`}},
+		{"another's namespace", "policies: [{name: p, scopes: ['*'], namespaces: [team-b]}, {name: q, namespaces: ['*']}]", []string{
+			`policies[0] "p": namespaces: the file is for its own namespace alone, which its name says`, `policies[1] "q": namespaces: the file is for its own namespace alone, which its name says`}},
+		{"another's namespace, misspelt", "policies: [{name: p, namespace: [team-b]}]", []string{
+			`policies[0] "p": unknown field "namespace" (did you mean "namespaces"?)`, `policies[0] "p": namespaces: the file is for its own namespace alone, which its name says`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tenant, err := ParseTenant([]byte(tc.text))
+			if err == nil {
+				t.Fatalf("taken for %+v", tenant)
 			}
 			if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, tc.want) {
 				t.Errorf("errors\n%s\nwant\n%s", err, strings.Join(tc.want, "\n"))
@@ -571,10 +635,18 @@ func TestEditDistance(t *testing.T) {
 
 // FuzzConfig: nothing panics, and what parses is written as something that parses to the same.
 func FuzzConfig(f *testing.F) {
-	for _, seed := range []string{whole, smallest, "", "null", "stores: [null]", "{", "stores: &a [*a]", smallest + "---\na: b", smallest + "cache: {maxBytes: 1e99}", smallest + "policies: [{require: 3}]", "a: !!binary x", "? [a]\n: b"} {
+	for _, seed := range []string{whole, smallest, "", "null", "stores: [null]", "{", "stores: &a [*a]", smallest + "---\na: b", smallest + "cache: {maxBytes: 1e99}", smallest + "policies: [{require: 3}]", "a: !!binary x", "? [a]\n: b",
+		smallest + "policies: [{require: {all: [a, {any: [b, c]}, {atLeast: 1, of: [d]}]}, namespaces: [team-*], mode: audit, platforms: all, rule: 'true'}]",
+		smallest + "exemptions: [{scopes: ['*'], digests: ['sha256:x'], namespaces: [a], reason: r, expires: 2030-01-01}, {expires: '2030-01-01T12:00:00+02:00'}, {expires: 9999-12-31}]",
+		smallest + "mirrors: [{pulledFrom: 'a.example/*', verifyAs: 'b.example/*', evidence: origin}]",
+		smallest + "tenancy: {enabled: true, withoutPolicy: refuse, directory: /tenants, delegate: [{namespaces: ['*'], scopes: ['*']}]}",
+		"verifiers: [{name: v, type: t, signedBy: [w], evidence: newest}]\npolicies: [{name: p, verifiers: [v]}]"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if tenant, err := ParseTenant(data); err == nil && slices.ContainsFunc(tenant.Policies, func(p ratify.Policy) bool { return len(p.Namespaces) > 0 }) {
+			t.Fatalf("a tenant's policies are for %+v", tenant.Policies)
+		}
 		file, err := Parse(data)
 		if err != nil {
 			return

@@ -1,14 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/ratify-provider/ratify"
 )
 
@@ -225,21 +224,29 @@ func TestReloadNoticesTenants(t *testing.T) {
 	step("it goes", "VERIFIED default")
 }
 
-// TestRunningProviderNoticesATenant, and says what is wrong with one.
-func TestRunningProviderNoticesATenant(t *testing.T) {
-	t.Parallel()
+// TestTenantsAreWatched, and what is wrong with one is said when it is noticed.
+func TestTenantsAreWatched(t *testing.T) {
 	s := newTenantSite(t, nil)
 	r := newReloader(t, s)
-	ctx, cancel := context.WithCancel(t.Context())
-	var background sync.WaitGroup
-	background.Go(func() { r.run(ctx) })
-	s.write(t, "tenants/team-a.yaml", []byte("policies: [{"))
-	s.stderr.wait(t, "reloaded", "configuration")
-	if !strings.Contains(s.stderr.String(), filepath.Join(s.path("tenants"), "team-a.yaml")+": the configuration is not valid YAML") {
-		t.Errorf("the log does not say why:\n%s", s.stderr)
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
 	}
-	cancel()
-	background.Wait()
+	defer watcher.Close()
+	events, _ := r.watch(watcher)
+	s.write(t, "tenants/team-a.yaml", []byte("policies: [{"))
+	select {
+	case event := <-events:
+		if event.Name != s.path("tenants/team-a.yaml") {
+			t.Errorf("told of %s", event.Name)
+		}
+	case <-time.After(patience):
+		t.Fatal("told of nothing")
+	}
+	r.reload()
+	if want := s.path("tenants/team-a.yaml") + ": the configuration is not valid YAML"; !strings.Contains(s.stderr.String(), want) {
+		t.Errorf("the log does not say %q:\n%s", want, s.stderr)
+	}
 }
 
 // TestCheckTellsOfTenants: as a warning, for the cluster's configuration is good.
