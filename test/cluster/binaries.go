@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ type toolModule struct {
 	dir     string            // below cluster/bin
 	tools   map[string]string // package by the name of its program
 	ldflags string
+	// apart is for programs that the cluster does not consist of: they are made where they are named, and only there.
+	apart bool
 }
 
 // kubernetesVersion is stamped into the programs: helm compares it with a chart's kubeVersion. Another version needs, in bin/k8s/go.mod, the replace
@@ -48,6 +51,7 @@ func toolModules() []toolModule {
 		{dir: "gatekeeper", tools: map[string]string{"gatekeeper": "github.com/open-policy-agent/gatekeeper/v3"}},
 		{dir: "helm", tools: map[string]string{"helm": "helm.sh/helm/v3/cmd/helm"}},
 		{dir: "kwok", tools: map[string]string{"kwok": "sigs.k8s.io/kwok/cmd/kwok"}},
+		{dir: "cosign", apart: true, tools: map[string]string{"cosign": "github.com/sigstore/cosign/v3/cmd/cosign"}},
 	}
 }
 
@@ -56,7 +60,8 @@ type Binaries map[string]string
 
 // Build makes the programs of the chain, or finds those made before: they are kept in the user's cache folder, by the
 // hash of everything that decides what they are. Several processes may call it at the same time; the later ones wait.
-// A first build takes about eight minutes on two cores; progress says what is being built. Names restricts it to some programs.
+// A first build takes about eight minutes on two cores; progress says what is being built. Without names it makes what a
+// cluster consists of; names choose among these and cosign, which takes five minutes more.
 func Build(ctx context.Context, progress func(format string, args ...any), names ...string) (Binaries, error) {
 	source, err := moduleDir(ctx, testModule)
 	if err != nil {
@@ -66,17 +71,8 @@ func Build(ctx context.Context, progress func(format string, args ...any), names
 	if err != nil {
 		return nil, fmt.Errorf("find the cache for binaries: %w", err)
 	}
-	wanted := map[string]bool{}
-	for _, name := range names {
-		wanted[name] = true
-	}
 	found := Binaries{}
-	for _, m := range toolModules() {
-		for name := range m.tools {
-			if len(wanted) > 0 && !wanted[name] {
-				delete(m.tools, name)
-			}
-		}
+	for _, m := range chosen(names) {
 		built, err := m.build(ctx, filepath.Join(source, "cluster", "bin", m.dir), filepath.Join(cache, "ratify", "e2e"), progress)
 		if err != nil {
 			return nil, err
@@ -86,6 +82,22 @@ func Build(ctx context.Context, progress func(format string, args ...any), names
 		}
 	}
 	return found, nil
+}
+
+// chosen are the modules, each with those of its programs that the names ask for; without names, with what a cluster consists of.
+func chosen(names []string) []toolModule {
+	var modules []toolModule
+	for _, m := range toolModules() {
+		for name := range m.tools {
+			if named := slices.Contains(names, name); !named && (len(names) > 0 || m.apart) {
+				delete(m.tools, name)
+			}
+		}
+		if len(m.tools) > 0 {
+			modules = append(modules, m)
+		}
+	}
+	return modules
 }
 
 // build returns the module's programs, each complete or absent in the cache: a program gets its name there by a rename.

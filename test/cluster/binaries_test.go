@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,6 +107,30 @@ func TestHashChangesWithEachPart(t *testing.T) {
 		}
 		f.Close()
 		check("another " + name)
+	}
+}
+
+func TestWhatIsBuilt(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		names      []string
+	}{
+		{"a cluster", "etcd gatekeeper helm kube-apiserver kube-controller-manager kube-scheduler kubectl kwok", nil},
+		{"one of it", "kubectl", []string{"kubectl"}},
+		{"what is apart from it", "cosign", []string{"cosign"}},
+		{"both", "cosign etcd", []string{"etcd", "cosign"}},
+		{"what is not known", "", []string{"docker"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, m := range chosen(tt.names) {
+				got = append(got, slices.Collect(maps.Keys(m.tools))...)
+			}
+			slices.Sort(got)
+			if got := strings.Join(got, " "); got != tt.want {
+				t.Errorf("%q would be built, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -1,4 +1,5 @@
-// Package e2e holds what a user is promised to see, on a real API server with a real Gatekeeper: see TestTranscript.
+// Package e2e holds what a user is promised to see, on a real API server with a real Gatekeeper: see
+// TestTranscript, and TestTrust for more signers than one.
 package e2e
 
 import (

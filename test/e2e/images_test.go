@@ -18,10 +18,10 @@ type images struct {
 	good map[string]bool
 }
 
-func startImages(t *testing.T) *images {
+func startImages(t *testing.T, options fixture.Options) *images {
 	t.Helper()
 	im := &images{good: map[string]bool{}}
-	f, err := fixture.Start(t.Context(), fixture.Options{Wrap: func(registry http.Handler) http.Handler {
+	options.Wrap = func(registry http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if trouble := im.trouble.Load(); trouble != nil {
 				(*trouble)(w, r)
@@ -29,7 +29,8 @@ func startImages(t *testing.T) *images {
 			}
 			registry.ServeHTTP(w, r)
 		})
-	}})
+	}
+	f, err := fixture.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

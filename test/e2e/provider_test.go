@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sort"
@@ -52,7 +53,9 @@ type deployment struct {
 	Spec struct {
 		Template struct {
 			Spec struct {
-				Containers []struct {
+				ServiceAccountName           string
+				AutomountServiceAccountToken *bool
+				Containers                   []struct {
 					Args         []string
 					Env          []struct{ Name, Value string }
 					VolumeMounts []struct{ Name, MountPath, SubPath string }
@@ -105,13 +108,16 @@ func (p *provider) take(t *testing.T, c *cluster.Cluster, name string) {
 	for _, path := range paths {
 		pairs = append(pairs, path, filepath.Join(p.root, path))
 	}
+	if mounted := pod.AutomountServiceAccountToken; mounted == nil || *mounted {
+		pairs = append(pairs, p.mountToken(t, c, pod.ServiceAccountName)...)
+	}
 	moved := strings.NewReplacer(pairs...)
 	for _, mount := range container.VolumeMounts {
 		for file, data := range contents(t, c, volumes[mount.Name]) {
 			replace(t, filepath.Join(p.root, mount.MountPath, file), []byte(moved.Replace(string(data))))
 		}
 	}
-	p.args, p.env = nil, nil
+	p.args, p.env = nil, apiServerVariables(t, c)
 	for _, arg := range container.Args {
 		p.args = append(p.args, moved.Replace(arg))
 	}
@@ -119,6 +125,28 @@ func (p *provider) take(t *testing.T, c *cluster.Cluster, name string) {
 	for _, env := range container.Env {
 		p.env = append(p.env, env.Name+"="+env.Value)
 	}
+}
+
+// mountToken gives the provider the identity of its ServiceAccount, as a kubelet would at a path that this machine keeps for
+// pods. The configuration relies on that path without naming it; what is returned, old and new words in turn, names another.
+func (p *provider) mountToken(t *testing.T, c *cluster.Cluster, account string) []string {
+	t.Helper()
+	folder := filepath.Join(p.root, "serviceaccount")
+	namespace := "--namespace=" + cluster.GatekeeperNamespace
+	token := kubectl(t, c, "create", "token", account, namespace)
+	replace(t, filepath.Join(folder, "token"), []byte(strings.TrimSpace(token)))
+	replace(t, filepath.Join(folder, "ca.crt"), []byte(kubectl(t, c, "get", "configmap/kube-root-ca.crt", namespace, `--output=jsonpath={.data.ca\.crt}`)))
+	return []string{"pullSecrets: {}", fmt.Sprintf("pullSecrets: {tokenFile: %q, caFile: %q}", filepath.Join(folder, "token"), filepath.Join(folder, "ca.crt"))}
+}
+
+// apiServerVariables are those by which every pod finds the API server.
+func apiServerVariables(t *testing.T, c *cluster.Cluster) []string {
+	t.Helper()
+	server, err := url.Parse(kubectl(t, c, "config", "view", "--output=jsonpath={.clusters[0].cluster.server}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"KUBERNETES_SERVICE_HOST=" + server.Hostname(), "KUBERNETES_SERVICE_PORT=" + server.Port()}
 }
 
 // replace writes a file at once, as a kubelet does: a reader sees the old content or the new.
@@ -270,9 +298,9 @@ func (p *provider) pause(t *testing.T) (resume func()) {
 
 // A record is what the log holds of one key, as far as users are promised it.
 type record struct {
-	Key, Subject, Digest, Message, Remedy, Code, TraceID string
-	IsSuccess                                            *bool
-	VerifierReports                                      []struct {
+	Key, Subject, VerifiedAs, Digest, Message, Remedy, Code, WouldBeCode, Policy, TraceID string
+	IsSuccess                                                                             *bool
+	VerifierReports                                                                       []struct {
 		Name, Message, Code string
 		IsSuccess           bool
 	}

@@ -33,7 +33,7 @@ const (
 // TestTranscript goes, in order, through what a user is promised to see. Each step is a test of its own, so that one which
 // fails does not hide the others; those at the beginning are what the others stand on.
 func TestTranscript(t *testing.T) {
-	c := &chain{images: startImages(t), provider: newProvider(t)}
+	c := &chain{images: startImages(t, fixture.Options{}), provider: newProvider(t)}
 	c.Cluster = startCluster(t, cluster.Options{Workloads: true, ValidatingTimeout: validatingTimeout, MutatingTimeout: mutatingTimeout})
 	for _, step := range []struct {
 		name string
