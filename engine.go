@@ -23,6 +23,15 @@ type Engine struct {
 	tenancy    *Tenancy
 	now        func() time.Time
 	onPanic    func(traceID string, value any, stack []byte)
+	examineAll bool
+}
+
+// maxEvidence is how many pieces of evidence are examined for one subject.
+func (e *Engine) maxEvidence() int {
+	if e.examineAll {
+		return MaxReferrers
+	}
+	return MaxEvidence
 }
 
 // Resolve finds out which digest the subject has, from the bytes of its manifest. Errors are *Error.

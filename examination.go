@@ -64,7 +64,8 @@ func (x *examination) verdicts() []verdict {
 // verdict is what is known of the whole policy, but for its rule.
 func (x *examination) verdict() verdict { return x.policy.condition.decide(x.verdicts()) }
 
-// decided tells whether more evidence could change anything. A rule sees the image, and all evidence that passed.
+// decided tells whether more evidence is of no use. A rule sees the image, and all evidence that passed; an engine for
+// looking has a use for everything.
 func (x *examination) decided() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -74,7 +75,7 @@ func (x *examination) decided() bool {
 func (x *examination) settledVerdict() verdict {
 	v := x.verdict()
 	open := x.found.subject.Digest == "" || slices.ContainsFunc(x.standings, func(s standing) bool { return s.left > 0 })
-	if v == passed && x.policy.rule != nil && open {
+	if open && (x.engine.examineAll || v == passed && x.policy.rule != nil) {
 		return unknown
 	}
 	return v
@@ -127,12 +128,12 @@ func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 		}
 	}
 	slices.SortStableFunc(pieces, func(a, b piece) int { return a.rank - b.rank })
-	if len(pieces) > MaxEvidence {
-		for _, p := range pieces[MaxEvidence:] {
+	if most := x.engine.maxEvidence(); len(pieces) > most {
+		for _, p := range pieces[most:] {
 			x.standings[p.verifier].limit = &Error{Code: LimitExceeded, Message: fmt.Sprintf(
-				"%d pieces of evidence are attached, of which %d were examined", len(pieces), MaxEvidence)}
+				"%d pieces of evidence are attached, of which %d were examined", len(pieces), most)}
 		}
-		pieces = pieces[:MaxEvidence]
+		pieces = pieces[:most]
 	}
 	for _, p := range pieces {
 		x.standings[p.verifier].left++
@@ -364,12 +365,12 @@ func (x *examination) decide(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i := range x.standings {
-		var reports []VerifierReport
-		for _, o := range x.standings[i].outcomes {
-			reports = append(reports, o.report)
+		// In the order of their names, whichever came first: the same evidence has the same reason each time.
+		outcomes := x.standings[i].outcomes
+		slices.SortStableFunc(outcomes, func(a, b outcome) int { return strings.Compare(string(a.report.Reference), string(b.report.Reference)) })
+		for _, o := range outcomes {
+			x.report.VerifierReports = append(x.report.VerifierReports, o.report)
 		}
-		slices.SortStableFunc(reports, func(a, b VerifierReport) int { return strings.Compare(string(a.Reference), string(b.Reference)) })
-		x.report.VerifierReports = append(x.report.VerifierReports, reports...)
 	}
 	verdicts := x.verdicts()
 	outcome := x.policy.condition.decide(verdicts)

@@ -425,6 +425,61 @@ func TestStopsWhenDecided(t *testing.T) {
 	})
 }
 
+// TestExamineAll: an engine for looking decides the same, and leaves nothing unexamined: neither behind a pass nor behind a
+// refusal, nor what proves a document, nor past the bound of those that decide.
+func TestExamineAll(t *testing.T) {
+	bad := piece("sig", 0)
+	prover := &fakeVerifier{kind: "sig", verify: func(_ context.Context, _, e ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+		if e.Digest == bad.Digest {
+			return refuse, nil
+		}
+		return pass, nil
+	}}
+	document := piece("doc", 0)
+	signatures := pieces("sig", ratify.MaxEvidence+2)
+	repo := attached(map[digest.Digest][]ocispec.Descriptor{
+		subjectDescriptor.Digest: append([]ocispec.Descriptor{document}, signatures...),
+		document.Digest:          signatures,
+	})
+	never := fakeSkipper{&fakeVerifier{kind: "skipped"}, func(ratify.Subject) bool { return true }}
+	setup := ratify.Setup{
+		Verifiers: []ratify.NamedVerifier{
+			{Name: "signature", Type: "fake", Verifier: prover},
+			{Name: "document", Type: "fake", SignedBy: []string{"signature"}, Verifier: fakeDocuments{&fakeVerifier{kind: "doc", verify: look(pass, nil)}, ratify.PiecesAll, false}},
+			{Name: "other", Type: "fake", Verifier: &fakeVerifier{kind: "doc", verify: look(refuse, nil)}},
+			{Name: "skipper", Type: "fake", Verifier: never},
+		},
+	}
+	for name, tc := range map[string]struct {
+		policy ratify.Policy
+		code   ratify.Code
+	}{
+		"passed":  {ratify.Policy{Verifiers: []string{"signature", "document", "other", "skipper"}, Require: ratify.RequireAny}, ratify.Verified},
+		"refused": {ratify.Policy{Verifiers: []string{"signature", "document", "other", "skipper"}}, ratify.UntrustedSigner},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.policy.Name, tc.policy.Scopes = "default", []string{"*"}
+			all := setup
+			all.Policies, all.ExamineAll = []ratify.Policy{tc.policy}, true
+			r, _ := ask(t, newEngine(t, all, repo), taggedKey)
+			if r.Code != tc.code {
+				t.Errorf("%s: %s, want %s", r.Code, r.Message, tc.code)
+			}
+			if want := len(signatures) + 3; len(r.VerifierReports) != want {
+				t.Errorf("%d verifier reports, want %d", len(r.VerifierReports), want)
+			}
+			for _, v := range r.VerifierReports {
+				if v.Code == ratify.NotExamined {
+					t.Errorf("%s left %s", v.Name, v.Reference)
+				}
+				if v.Name == "document" && len(v.NestedReports) != len(signatures) {
+					t.Errorf("%d nested reports, want %d", len(v.NestedReports), len(signatures))
+				}
+			}
+		})
+	}
+}
+
 func TestStopsWhenRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := &fakeVerifier{kind: "b", verify: func(ctx context.Context, _, _ ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {

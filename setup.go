@@ -52,12 +52,15 @@ type Setup struct {
 	Now func() time.Time
 	// OnPanic is told what a verifier or store panicked with, and its stack; nil drops it.
 	OnPanic func(traceID string, value any, stack []byte)
+	// ExamineAll makes an engine for looking: the decision does not end the examination, and up to MaxReferrers pieces of
+	// evidence are examined instead of MaxEvidence. What is decided is the same, but for what lay past the smaller bound.
+	ExamineAll bool
 }
 
 // NewEngine checks the setup whole and returns all that is wrong with it at once: names that are missing, doubled or
 // unknown, scopes that are malformed or tie, requirements that cannot be met, verifiers that no policy uses.
 func NewEngine(setup Setup) (*Engine, error) {
-	e := &Engine{now: setup.Now, onPanic: setup.OnPanic, tenancy: setup.Tenancy}
+	e := &Engine{now: setup.Now, onPanic: setup.OnPanic, tenancy: setup.Tenancy, examineAll: setup.ExamineAll}
 	if e.now == nil {
 		e.now = time.Now
 	}
