@@ -124,9 +124,10 @@ func (e *Engine) conclude(s Subject, report *Report, problem *Error) {
 }
 
 // Audits tells whether the policy of the subject has the mode audit: then nothing that goes wrong keeps the image out.
+// What has neither tag nor digest is no reference that was understood, and no policy is for it.
 func (e *Engine) Audits(s Subject) bool {
 	as, _, err := e.verifiedAs(s)
-	if err != nil {
+	if err != nil || s.Reference() == "" {
 		return false
 	}
 	policy, err := e.policyFor(as)

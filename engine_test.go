@@ -449,12 +449,12 @@ func TestTruncateAndQuote(t *testing.T) {
 
 // TestEmptyConfigIsNoArtifactType: a registry that lists the config's type says nothing by that of an empty config.
 func TestEmptyConfigIsNoArtifactType(t *testing.T) {
-	listed := piece(ocispec.MediaTypeEmptyJSON, 1)
-	w := newWorld([]ocispec.Descriptor{listed}, &fakeVerifier{verify: look(pass, nil), match: func(d ocispec.Descriptor) bool { return d.ArtifactType == "" }})
+	listed := pieces(ocispec.MediaTypeEmptyJSON, 1)
+	w := newWorld(listed, &fakeVerifier{verify: look(pass, nil), match: func(d ocispec.Descriptor) bool { return d.ArtifactType == "" }})
 	if r, err := w.verify(t); outcomeOf(r, err) != ratify.OutcomeVerified {
 		t.Errorf("%s: %v", r.Message, err)
 	}
-	if listed.ArtifactType != ocispec.MediaTypeEmptyJSON {
+	if listed[0].ArtifactType != ocispec.MediaTypeEmptyJSON {
 		t.Error("the store's own list was changed")
 	}
 }

@@ -125,7 +125,7 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 			return nil, invalidEvidence("a layer's descriptor is malformed")
 		}
 	}
-	m.Manifest.Layers, m.Manifest.ArtifactType = m.Layers, foundType
+	m.Manifest.Layers, m.ArtifactType = m.Layers, foundType
 	return &m.Manifest, nil
 }
 

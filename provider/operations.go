@@ -37,6 +37,11 @@ func (p *Provider) each(ctx context.Context, keys []string, one func(context.Con
 func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []answer {
 	return p.each(ctx, keys, func(ctx context.Context, key string) answer {
 		s, err := g.engine.ParseKey(key)
+		if err == nil && s.Namespace == "" && g.settings.Tenancy.Enabled {
+			// The template for one tenant beside a configuration for several: a namespace's own policies would be passed by.
+			err = &ratify.Error{Code: ratify.BadReference, Message: "the key " + ratify.Quote(key) + " names no namespace, and tenancy is on",
+				Remedy: "apply the ConstraintTemplate for tenants, library/tenants/template.yaml"}
+		}
 		if err != nil {
 			v, err := g.refusal(ratify.Subject{Repository: shown(key)}, err)
 			return verdictAnswer(v, err)

@@ -403,7 +403,8 @@ func TestWorstReport(t *testing.T) {
 	report := &ratify.Report{Version: ratify.ReportVersion, Message: worst, Remedy: worst, IsSuccess: true}
 	for range 4 * ratify.MaxEvidence {
 		report.VerifierReports = append(report.VerifierReports, ratify.VerifierReport{
-			IsSuccess: true, Message: worst, Remedy: worst, ArtifactType: worst[:ratify.MaxTextBytes], Extensions: map[string]any{"signer": worst}})
+			IsSuccess: true, Message: worst, Remedy: worst, ArtifactType: worst[:ratify.MaxTextBytes], Extensions: map[string]any{"signer": worst},
+			NestedReports: []ratify.VerifierReport{{Message: worst, Extensions: map[string]any{"signer": worst}}}})
 	}
 	v, err := newVerdict(report)
 	if err != nil {

@@ -122,11 +122,11 @@ func (s source) within(path string) (root, below string, err error) {
 	if root, err = filepath.EvalSymlinks(s.root); err != nil {
 		return "", "", err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", "", err
 	}
-	if below, err = filepath.Rel(root, real); err != nil || !filepath.IsLocal(below) {
+	if below, err = filepath.Rel(root, target); err != nil || !filepath.IsLocal(below) {
 		return "", "", &os.PathError{Op: "read", Path: path, Err: errors.New("it is not below " + s.root)}
 	}
 	return root, below, nil
