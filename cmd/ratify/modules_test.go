@@ -139,7 +139,7 @@ polices:
 				`stores[0] "a": registries[0]: unknown field "hots" (did you mean "host"?)`,
 				`stores[0] "a": registries[0]: unknown field "plainHTP" (did you mean "plainHTTP"?)`,
 				`stores[1] "b": path: /not/there is no OCI image layout: `,
-				`verifiers[0] "notation": type: unknown type "nothing" (known: notation)`,
+				`verifiers[0] "notation": type: unknown type "nothing" (known: attestation, cosign, notation, `,
 			},
 		},
 		"what is told of a value is not told again of its absence": {`
