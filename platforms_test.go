@@ -195,7 +195,7 @@ func TestIndexThatIsUnreadable(t *testing.T) {
 			t.Errorf("%s: %s (%v)", platforms, r.Code, err)
 		}
 	}
-	repo, index = indexed(indexOf(t, manifestFor("amd64")), lists{index.Digest: pieces("sig", 1)})
+	repo, _ = indexed(indexOf(t, manifestFor("amd64")), lists{index.Digest: pieces("sig", 1)})
 	repo.fetch = nil // evidence on the index is enough for any: its list is not read
 	if r, err := ask(t, byPlatforms(t, repo, ratify.PlatformsAny, v), taggedKey); r.Code != ratify.Verified {
 		t.Errorf("signed index: %s %s (%v)", r.Code, r.Message, err)

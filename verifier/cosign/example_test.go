@@ -2,6 +2,7 @@ package cosign_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -43,8 +44,8 @@ func temporary(data []byte) (path string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer file.Close()
-	if _, err := file.Write(data); err != nil {
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Close()); err != nil {
 		log.Fatal(err)
 	}
 	return file.Name()

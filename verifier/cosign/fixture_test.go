@@ -149,7 +149,7 @@ func examine(t testing.TB, v *cosign.Verifier, artifacts ...*cosigntest.Artifact
 		}
 	}
 	var result ratify.Result
-	err := error(errNothing)
+	err := errNothing
 	for _, e := range evidence {
 		if v.Match(e) {
 			result, err = v.Verify(t.Context(), image, e, repo)
