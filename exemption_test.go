@@ -92,8 +92,8 @@ func TestExemptions(t *testing.T) {
 func TestExemptionsEnd(t *testing.T) {
 	clock := now
 	setup := exempting(
-		ratify.Exemption{Scopes: []string{"*"}, Reason: "short", Expires: in(time.Hour)},
 		ratify.Exemption{Scopes: []string{"*"}, Reason: "long", Expires: in(2 * time.Hour)},
+		ratify.Exemption{Scopes: []string{"*"}, Reason: "short", Expires: in(time.Hour)},
 		ratify.Exemption{Scopes: []string{"*"}, Reason: "over", Expires: in(-time.Hour)},
 		ratify.Exemption{Scopes: []string{"other.example/*"}, Reason: "longest", Expires: in(99 * time.Hour)},
 	)

@@ -306,17 +306,24 @@ func TestProve(t *testing.T) {
 
 // TestProversCannotAskForProofs: or there would be no end to it.
 func TestProversCannotAskForProofs(t *testing.T) {
-	var depth atomic.Int32
-	prover := fakeDocuments{&fakeVerifier{kind: "sig", verify: func(ctx context.Context, _, _ ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
-		if depth.Add(1) > 3 {
+	vex := piece("vex", 0)
+	l := documented(1, 1)
+	l[vex.Digest] = []ocispec.Descriptor{piece("sig", 60)}
+	var asked atomic.Int32
+	prover := fakeDocuments{&fakeVerifier{kind: "sig", verify: func(ctx context.Context, subject, _ ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+		if subject.Digest != vex.Digest || asked.Add(1) > 3 {
 			return pass, nil
 		}
-		proven, err := ratify.Prove(ctx, piece("doc", 0))
+		proven, err := ratify.Prove(ctx, vex)
 		return ratify.Result{Passed: proven}, err
-	}}, ratify.PiecesAny, true}
-	r, err := ask(t, provenBy(t, attached(documented(1, 1)), documents(look(pass, nil)), prover), taggedKey)
-	if r.Code != ratify.EvidenceUnproven || depth.Load() != 1 {
-		t.Errorf("%s, asked %d times (%v)", r.Code, depth.Load(), err)
+	}}, ratify.PiecesAll, true}
+	v := documents(func(ctx context.Context, _, _ ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+		proven, err := ratify.Prove(ctx, vex)
+		return ratify.Result{Passed: proven, Code: ratify.VulnerabilityFound}, err
+	})
+	r, err := ask(t, provenBy(t, attached(l), v, prover), taggedKey)
+	if r.Code != ratify.VulnerabilityFound || asked.Load() != 1 {
+		t.Errorf("%s, asked %d times (%v)", r.Code, asked.Load(), err)
 	}
 }
 
