@@ -51,7 +51,8 @@ type Verifier interface {
 	Match(evidence ocispec.Descriptor) bool
 	// Verify examines one piece of evidence for the subject; repo.Name() is the name the subject is verified under.
 	// A Result means that it looked. An error means that it could not look, unless it is an *Error with a
-	// definitive code, which the engine takes as a refusal with that code.
+	// definitive code, which the engine takes as a refusal with that code; one that a stranger could have caused (see
+	// Result.Unproven), unless the evidence was proven beforehand, by signedBy.
 	Verify(ctx context.Context, subject, evidence ocispec.Descriptor, repo Repository) (Result, error)
 }
 
@@ -116,6 +117,8 @@ type Result struct {
 	FreshUntil time.Time
 	// Unproven says of a refusal that it is about who made the evidence and not about what it says: where all pieces
 	// decide, or the newest, it is as if it were not there. A stranger's document can neither admit an image nor deny it.
+	// So is each refusal of a Verifier that is no DocumentVerifier, for a signature says nothing but who made it, and one
+	// with the code SUBJECT_MISMATCH. With LIMIT_EXCEEDED it is unread, and may be what decides.
 	Unproven bool
 	// Made is when the evidence came about, by a source that the verifier trusts; zero is before all others. It matters
 	// where the newest piece decides.
