@@ -72,8 +72,8 @@ func (c *cosignCommand) sign(t *testing.T, key cosignKey, format string, image f
 	c.run(t, append([]string{"sign"}, offline(key, format, image)...)...)
 }
 
-// attest signs a document about an image, of a type that cosign knows by name.
-func (c *cosignCommand) attest(t *testing.T, key cosignKey, kind string, document any, image fixture.Image) {
+// attest signs a document about an image, of a type that cosign knows by name, in one of the formats of sign.
+func (c *cosignCommand) attest(t *testing.T, key cosignKey, format, kind string, document any, image fixture.Image) {
 	t.Helper()
 	data, err := json.Marshal(document)
 	if err != nil {
@@ -83,7 +83,7 @@ func (c *cosignCommand) attest(t *testing.T, key cosignKey, kind string, documen
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.run(t, append([]string{"attest", "--type=" + kind, "--predicate=" + file}, offline(key, "true", image)...)...)
+	c.run(t, append([]string{"attest", "--type=" + kind, "--predicate=" + file}, offline(key, format, image)...)...)
 }
 
 func cosignJudged(t *testing.T, tr *trust) {
@@ -96,30 +96,38 @@ func cosignJudged(t *testing.T, tr *trust) {
 		t.Run("signed by a stranger as a "+name, func(t *testing.T) {
 			image := tr.push(t, "cli/stranger-"+name)
 			tr.cosign.sign(t, tr.cosign.stranger, format, image)
-			tr.denied(t, "default", "cli-stranger-"+name, image.Reference, refusal{ratify.UntrustedSigner, "", ""})
+			tr.denied(t, "default", "cli-stranger-"+name, image.Reference, noKey("ci", "cli"))
 		})
 	}
+	t.Run("documents", func(t *testing.T) { cosignDocuments(t, tr) })
+}
+
+func cosignDocuments(t *testing.T, tr *trust) {
 	now := time.Now()
+	disallowed := refusal{ratify.LicenseDisallowed, `"hello 1.0.0" has the licence "AGPL-3.0-only", which is disallowed`, "replace the package"}
+	old := refusal{ratify.EvidenceTooOld, "scanned 48 h ago, at most 24 h are allowed", "make and attach a new one"}
+	foreign := noKey("cli")
 	for _, tt := range []struct {
-		name    string
-		key     cosignKey
-		license string
-		scanned time.Time
-		reason  *refusal
+		name, format string
+		key          cosignKey
+		license      string
+		scanned      time.Time
+		reason       *refusal // nil: admitted
 	}{
-		{"good", tr.cosign.trusted, "MIT", now, nil},
-		{"licence", tr.cosign.trusted, "AGPL-3.0-only", now, &refusal{ratify.LicenseDisallowed, "", ""}},
-		{"old", tr.cosign.trusted, "MIT", now.Add(-2 * fixture.MaxScanAge), &refusal{ratify.EvidenceTooOld, "", ""}},
-		{"foreign", tr.cosign.stranger, "MIT", now, &refusal{ratify.UntrustedSigner, "", ""}},
+		{"good", "true", tr.cosign.trusted, "MIT", now, nil},
+		{"good-under-a-tag", "false", tr.cosign.trusted, "MIT", now, nil},
+		{"licence", "true", tr.cosign.trusted, "AGPL-3.0-only", now, &disallowed},
+		{"old", "true", tr.cosign.trusted, "MIT", now.Add(-2 * fixture.MaxScanAge), &old},
+		{"foreign", "true", tr.cosign.stranger, "MIT", now, &foreign},
 	} {
-		t.Run("documents: "+tt.name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			image := tr.push(t, "cli/documents/"+tt.name)
-			tr.cosign.attest(t, tt.key, "spdxjson", fixture.SPDX(tt.license), image)
-			tr.cosign.attest(t, tt.key, "vuln", fixture.Scan(tt.scanned), image)
+			tr.cosign.attest(t, tt.key, tt.format, "spdxjson", fixture.SPDX(tt.license), image)
+			tr.cosign.attest(t, tt.key, tt.format, "vuln", fixture.Scan(tt.scanned), image)
 			if tt.reason == nil {
-				tr.admitted(t, "default", "cli-"+tt.name, image.Reference)
+				tr.admitted(t, "default", "documents-"+tt.name, image.Reference)
 			} else {
-				tr.denied(t, "default", "cli-"+tt.name, image.Reference, *tt.reason)
+				tr.denied(t, "default", "documents-"+tt.name, image.Reference, *tt.reason)
 			}
 		})
 	}

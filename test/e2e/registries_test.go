@@ -72,9 +72,8 @@ func mirrorsJudged(t *testing.T, tr *trust) {
 	signed := tr.images.Images[fixture.Signed]
 	verifiedAs := func(t *testing.T, image string) {
 		t.Helper()
-		r := tr.lastRecord(t, image)
-		if want := signed.Pinned(); r.VerifiedAs != signed.Repository && r.VerifiedAs != want {
-			t.Errorf("the record says that %s was verified as %q, want %s", image, r.VerifiedAs, want)
+		if r := tr.lastRecord(t, image); r.VerifiedAs != signed.Repository || r.Digest != signed.Digest.String() {
+			t.Errorf("the record says that %s was verified as %q and is %s, want %s and %s", image, r.VerifiedAs, r.Digest, signed.Repository, signed.Digest)
 		}
 	}
 	t.Run("with its signature in the mirror", func(t *testing.T) {

@@ -31,6 +31,8 @@ type trust struct {
 	admittedIn map[string]bool
 	// exemptUntil is when the exemption ends.
 	exemptUntil time.Time
+	// teamKeys are the public keys of tenants, by namespace, in PEM.
+	teamKeys map[string][]byte
 }
 
 // cacheTTL is how long Gatekeeper keeps an answer here: short, for the exemption must be seen to end.
@@ -41,31 +43,34 @@ func TestTrust(t *testing.T) {
 	tr := &trust{chain: &chain{images: startImages(t, fixture.Options{Evidence: true}), provider: newProvider(t)}, admittedIn: map[string]bool{}}
 	tr.Cluster = startCluster(t, cluster.Options{Workloads: true, ResponseCacheTTL: cacheTTL, ValidatingTimeout: validatingTimeout, MutatingTimeout: mutatingTimeout})
 	tr.cosign, tr.mirror, tr.private = newCosign(t, tr.Dir), startRegistry(t, "", ""), startRegistry(t, "team-p", "only team-p knows")
+	if !t.Run("helm install with more than one signer", func(t *testing.T) { trustInstalled(t, tr) }) {
+		t.FailNow() // there is nothing to ask
+	}
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T, *trust)
 	}{
-		{"helm install with more than one signer", trustInstalled},
 		{"an exempt image is admitted", exemptAdmitted},
 		{"signatures of Sigstore", sigstoreSignatures},
 		{"mode audit", auditAdmits},
 		{"images of several platforms", platformsJudged},
 		{"images of a mirror", mirrorsJudged},
 		{"what cosign itself has signed and attested", cosignJudged},
-		{"the exemption has ended", exemptionEnded},
 		{"tenants are taken up", tenantsInstalled},
 		{"each tenant trusts its own signer", tenantsJudged},
+		{"no object can speak for another tenant", tenantsApart},
 		{"a tenant's file that reaches too far", tenantReachesTooFar},
 		{"a tenant's images by its own pull secrets", pullSecretsUsed},
 		{"the provider may read no other secret", rightsAreNarrow},
+		{"the exemption has ended", exemptionEnded},
 		{"nothing but what was admitted is there", tr.nothingElse},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, tr) })
 	}
 }
 
-// exemptFor is how long the exemption lasts: longer than a busy machine takes from making it to the first pod, and about as
-// long as the steps between that pod and the exemption's end.
+// exemptFor is how long the exemption lasts: longer than a busy machine takes from making it to the first pod. The steps
+// between that pod and the exemption's end take about as long.
 const exemptFor = 30 * time.Second
 
 func trustInstalled(t *testing.T, tr *trust) {
@@ -117,11 +122,13 @@ func (tr *trust) values(t *testing.T) object {
 	plain := func(host string) object { return object{"host": host, "plainHTTP": true, "allowPrivate": true} }
 	at := tr.images.Host
 	return object{
-		"replicas":   1,
-		"provider":   object{"url": tr.provider.url()},
-		"mutation":   object{"enabled": false},
-		"gatekeeper": object{"cacheTTL": cacheTTL.String(), "validatingWebhookTimeoutSeconds": validatingTimeout},
-		"notaryCert": string(tr.images.SignerPEM),
+		"replicas": 1,
+		// The provider is restarted here, and nobody takes it out of a Service first.
+		"shutdownDelaySeconds": 0,
+		"provider":             object{"url": tr.provider.url()},
+		"mutation":             object{"enabled": false},
+		"gatekeeper":           object{"cacheTTL": cacheTTL.String(), "validatingWebhookTimeoutSeconds": validatingTimeout},
+		"notaryCert":           string(tr.images.SignerPEM),
 		"cosign": object{
 			"keys": []object{
 				{"name": "ci", "key": string(tr.images.Trust.Key.PublicPEM())},
@@ -131,8 +138,10 @@ func (tr *trust) values(t *testing.T) object {
 			"trustedRoot": string(root),
 		},
 		"verifiers": []object{
-			{"name": "sbom", "type": "sbom", "settings": object{"keys": documentKeys, "licenses": object{"disallowed": []string{"AGPL-3.0-only"}}}},
-			{"name": "scan", "type": "vulnerability", "settings": object{"keys": documentKeys, "disallowedSeverities": []string{"critical", "high"}, "maxAge": fixture.MaxScanAge.String()}},
+			{"name": "sbom", "type": "sbom", "settings": object{"keys": documentKeys, "cosignTags": true,
+				"licenses": object{"disallowed": []string{"AGPL-3.0-only"}}}},
+			{"name": "scan", "type": "vulnerability", "settings": object{"keys": documentKeys, "cosignTags": true,
+				"disallowedSeverities": []string{"critical", "high"}, "maxAge": fixture.MaxScanAge.String()}},
 		},
 		"files":      object{"cli.pub": tr.cosign.trusted.public},
 		"registries": []object{plain(at), plain(tr.mirror.host), plain(tr.private.host)},
@@ -142,7 +151,8 @@ func (tr *trust) values(t *testing.T) object {
 			{"name": "sigstore", "verifiers": []string{"cosign"}, "scopes": []string{at + "/" + fixture.CosignKey, at + "/" + fixture.CosignTag,
 				at + "/" + fixture.CosignStranger, at + "/" + fixture.Keyless, at + "/" + fixture.KeylessStranger, at + "/cli/*"}},
 			{"name": "documents", "scopes": []string{at + "/cli/documents/*"}, "require": object{"all": []string{"sbom", "scan"}}},
-			{"name": "by-platform", "scopes": []string{at + "/" + fixture.Platforms, at + "/" + fixture.HalfSigned, at + "/by-platform/*"}, "verifiers": []string{"notation"}, "platforms": "all"},
+			{"name": "by-platform", "scopes": []string{at + "/" + fixture.Platforms, at + "/" + fixture.HalfSigned, at + "/by-platform/*"},
+				"verifiers": []string{"notation"}, "platforms": "all"},
 			{"name": "audited", "scopes": []string{at + "/audited/*"}, "verifiers": []string{"notation"}, "mode": "audit"},
 		},
 		"mirrors": []object{
@@ -248,8 +258,8 @@ func sigstoreSignatures(t *testing.T, tr *trust) {
 		pod, kind string
 		reason    refusal
 	}{
-		{"other-key", fixture.CosignStranger, refusal{ratify.UntrustedSigner, "", ""}},
-		{"other-identity", fixture.KeylessStranger, refusal{ratify.IdentityMismatch, "", ""}},
+		{"other-key", fixture.CosignStranger, noKey("ci", "cli")},
+		{"other-identity", fixture.KeylessStranger, refusal{ratify.IdentityMismatch, `the signature is by identity "https://ci.stranger.example/build"`, "sign with a trusted identity"}},
 	} {
 		t.Run(tt.kind, func(t *testing.T) { tr.denied(t, "default", tt.pod, tr.images.ref(tt.kind), tt.reason) })
 	}
@@ -258,8 +268,14 @@ func sigstoreSignatures(t *testing.T, tr *trust) {
 	})
 	t.Run("signed by the other kind of signature", func(t *testing.T) {
 		image := tr.push(t, "cli/by-notation", fixture.Signature{By: tr.images.Signer}).Reference
-		tr.denied(t, "default", "by-notation", image, refusal{ratify.NoSignature, "", ""})
+		tr.denied(t, "default", "by-notation", image, refusal{ratify.NoSignature,
+			`no evidence of the required kind is attached, only "application/vnd.cncf.notary.signature"`, "sign this digest with a tool that the policy's verifiers accept"})
 	})
+}
+
+// noKey is why a signature is refused whose key is none of those with the names.
+func noKey(names ...string) refusal {
+	return refusal{ratify.UntrustedSigner, `the signature is of none of the keys "` + strings.Join(names, `", "`) + `"`, "sign with one of these keys"}
 }
 
 func auditAdmits(t *testing.T, tr *trust) {
