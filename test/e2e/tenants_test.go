@@ -15,7 +15,7 @@ import (
 )
 
 // The namespaces of the tenants: the first two trust a signer each, the third has no policies, those of the fourth are for
-// more than is its own; the fifth has a pull secret for the private registry, and the sixth has none.
+// more than is its own; the fifth has a pull secret for the private registry, and the sixth has one that the registry refuses.
 const (
 	teamA, teamB, teamPlain, teamWide, teamPrivate, teamOther = "team-a", "team-b", "team-plain", "team-wide", "team-p", "team-q"
 )
@@ -40,11 +40,14 @@ func tenantsInstalled(t *testing.T, tr *trust) {
 	for _, namespace := range namespaces {
 		kubectl(t, tr.Cluster, "wait", "--for=create", "serviceaccount/default", "--namespace="+namespace, "--timeout=60s")
 	}
-	tr.pullSecret(t)
+	tr.pullSecret(t, teamPrivate, tr.private.user, tr.private.password)
+	tr.pullSecret(t, teamOther, teamOther, "a guess")
 	tr.install(t, object{
 		"enabled": true, "tenantsConfigMap": "tenants",
-		"delegate":    []object{{"namespaces": []string{"team-*"}, "scopes": []string{tr.delegated()}}},
-		"pullSecrets": object{"namespaces": []object{{"name": teamPrivate, "secrets": []string{"registry"}}}},
+		"delegate": []object{{"namespaces": []string{"team-*"}, "scopes": []string{tr.delegated()}}},
+		"pullSecrets": object{"namespaces": []object{
+			{"name": teamPrivate, "secrets": []string{"registry"}}, {"name": teamOther, "secrets": []string{"registry"}},
+		}},
 	})
 	tr.provider.stop(t)
 	tr.provider.start(t, tr.Dir)
@@ -193,14 +196,14 @@ func tenantReachesTooFar(t *testing.T, tr *trust) {
 	})
 }
 
-// pullSecret gives one namespace what its pods pull with.
-func (tr *trust) pullSecret(t *testing.T) {
+// pullSecret gives a namespace what its pods pull with, and a Secret that is nobody else's business.
+func (tr *trust) pullSecret(t *testing.T, namespace, user, password string) {
 	t.Helper()
-	namespace := "--namespace=" + teamPrivate
-	kubectl(t, tr.Cluster, "create", "secret", "docker-registry", "registry", namespace, "--docker-server="+tr.private.host,
-		"--docker-username="+tr.private.user, "--docker-password="+tr.private.password)
-	kubectl(t, tr.Cluster, "create", "secret", "generic", "other", namespace, "--from-literal=a=b")
-	kubectl(t, tr.Cluster, "patch", "serviceaccount/default", namespace, `--patch={"imagePullSecrets":[{"name":"registry"}]}`)
+	in := "--namespace=" + namespace
+	kubectl(t, tr.Cluster, "create", "secret", "docker-registry", "registry", in, "--docker-server="+tr.private.host,
+		"--docker-username="+user, "--docker-password="+password)
+	kubectl(t, tr.Cluster, "create", "secret", "generic", "other", in, "--from-literal=a=b")
+	kubectl(t, tr.Cluster, "patch", "serviceaccount/default", in, `--patch={"imagePullSecrets":[{"name":"registry"}]}`)
 }
 
 func pullSecretsUsed(t *testing.T, tr *trust) {
@@ -210,12 +213,17 @@ func pullSecretsUsed(t *testing.T, tr *trust) {
 		tr.admitted(t, teamPrivate, "private", signed)
 		tr.denied(t, teamPrivate, "private-unsigned", unsigned, refusals()[fixture.Unsigned])
 	})
-	for _, namespace := range []string{teamOther, "default"} {
+	for namespace, why := range map[string]string{teamOther: "tried pull secret registry of namespace " + teamOther, teamPlain: "none is configured", "default": "none is configured"} {
 		t.Run("not readable in "+namespace, func(t *testing.T) {
 			says := refused(t, tr.Cluster, "run", "private", "--image="+signed, "--namespace="+namespace)
 			t.Log(says)
-			if !strings.HasPrefix(says, forbidden+couldNot) || !strings.Contains(says, string(ratify.RegistryAuth)) || strings.Contains(says, tr.private.password) {
-				t.Errorf("kubectl says\n%s\nwant it to begin with %q and to have %s in it", says, forbidden+couldNot, ratify.RegistryAuth)
+			if !strings.HasPrefix(says, forbidden+couldNot) || !strings.Contains(says, string(ratify.RegistryAuth)) || !strings.Contains(says, why) {
+				t.Errorf("kubectl says\n%s\nwant it to begin with %q and to have %s and %q in it", says, forbidden+couldNot, ratify.RegistryAuth, why)
+			}
+			for _, password := range []string{tr.private.password, "a guess"} {
+				if strings.Contains(says, password) {
+					t.Errorf("kubectl shows the password %q", password)
+				}
 			}
 			tr.missing(t, namespace, "pod/private")
 		})
@@ -232,8 +240,9 @@ func rightsAreNarrow(t *testing.T, tr *trust) {
 		{"get", "secrets/other", teamPrivate, false},
 		{"list", "secrets", teamPrivate, false},
 		{"watch", "secrets", teamPrivate, false},
-		{"get", "secrets/registry", teamOther, false},
-		{"get", "serviceaccounts/default", teamOther, false},
+		{"get", "secrets/registry", teamOther, true},
+		{"get", "secrets/registry", teamPlain, false},
+		{"get", "serviceaccounts/default", teamPlain, false},
 		{"list", "secrets", "", false},
 		{"get", "secrets", cluster.GatekeeperNamespace, false},
 	} {
