@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -22,6 +23,7 @@ type examination struct {
 	report  *Report
 
 	found     findings
+	budget    *atomic.Int64 // of maxExaminations, shared by those of platforms and proofs
 	mu        sync.Mutex
 	standings []standing // one for each verifier of the policy
 }
@@ -35,7 +37,8 @@ type piece struct {
 
 // newExamination begins with the verifiers that ask for nothing here.
 func newExamination(e *Engine, policy *boundPolicy, s Subject, report *Report) *examination {
-	x := &examination{engine: e, policy: policy, subject: s, report: report, standings: make([]standing, len(policy.verifiers))}
+	x := &examination{engine: e, policy: policy, subject: s, report: report, budget: &atomic.Int64{}, standings: make([]standing, len(policy.verifiers))}
+	x.budget.Store(maxExaminations)
 	for i, v := range policy.verifiers {
 		x.standings[i].mode = v.pieces
 		x.standings[i].left = 1 // that its evidence was looked for at all
@@ -290,6 +293,9 @@ func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidenc
 	ctx, cancel := halfOfWhatIsLeft(ctx)
 	defer cancel()
 	defer x.engine.contain(x.report.TraceID, &err)
+	if x.budget.Add(-1) < 0 {
+		return result, nil, &Error{Code: LimitExceeded, Message: fmt.Sprintf("more than %d pieces of evidence are attached to the image, its platforms and its documents", maxExaminations)}
+	}
 	if v.provers != nil {
 		if p, err = x.prove(ctx, v, evidence, repo); err != nil || !p.proven {
 			return p.refusal(), p, err
@@ -382,6 +388,7 @@ func (x *examination) decide(ctx context.Context) error {
 	switch outcome {
 	case passed:
 		if err := x.obeysRule(ctx); err != nil {
+			x.report.DecidedBy = nil // none of the verifiers did
 			return err
 		}
 		x.pass(verdicts)

@@ -123,6 +123,7 @@ func (x *examination) examinePlatform(ctx context.Context, platform ocispec.Desc
 		return err
 	}
 	child := newExamination(x.engine, x.policy, x.subject.At(platform.Digest), report)
+	child.budget = x.budget
 	child.examine(ctx, findings{subject: subject, referrers: referrers, limit: limit}, repo)
 	return child.decide(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -291,5 +292,44 @@ func TestPlatformsAtLoad(t *testing.T) {
 	want := "policies[0] \"default\": mode: expected enforce or audit, got \"Audit\"\npolicies[0] \"default\": platforms: expected index, all or any, got \"every\""
 	if _, err := ratify.NewEngine(setup); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// TestExaminationsAreBounded: what a stranger attaches to every platform and to every document costs no more than the
+// bound, whatever he attaches.
+func TestExaminationsAreBounded(t *testing.T) {
+	var calls atomic.Int64
+	signer := &fakeVerifier{kind: "sig", verify: func(context.Context, ocispec.Descriptor, ocispec.Descriptor, ratify.Repository) (ratify.Result, error) {
+		calls.Add(1)
+		return refuse, nil
+	}}
+	manifests := make([]ocispec.Descriptor, 32)
+	for i := range manifests {
+		manifests[i] = manifestFor(fmt.Sprint(i))
+	}
+	repo, _ := indexed(indexOf(t, manifests...), nil)
+	documents := pieces("doc", ratify.MaxEvidence)
+	for i := range documents {
+		documents[i].MediaType = ocispec.MediaTypeImageManifest
+	}
+	repo.referrers = func(_ context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if subject.MediaType == ocispec.MediaTypeImageManifest && subject.Size == manifests[0].Size {
+			return documents, nil
+		}
+		return pieces("sig", ratify.MaxEvidence), nil
+	}
+	setup := ratify.Setup{
+		Verifiers: []ratify.NamedVerifier{
+			{Name: "signer", Verifier: signer},
+			{Name: "v", SignedBy: []string{"signer"}, Verifier: fakeDocuments{&fakeVerifier{kind: "doc", verify: look(pass, nil)}, ratify.PiecesAny, false}},
+		},
+		Policies: everywhere("v"),
+	}
+	setup.Policies[0].Platforms = ratify.PlatformsAll
+	if r, _ := ask(t, newEngine(t, setup, repo), taggedKey); r.IsSuccess {
+		t.Errorf("%+v", r)
+	}
+	if n := calls.Load(); n < 300 || n > 500 {
+		t.Errorf("%d examinations", n)
 	}
 }

@@ -39,6 +39,7 @@ func (x *examination) prove(ctx context.Context, v boundVerifier, evidence ocisp
 	}
 	report := &Report{TraceID: x.report.TraceID}
 	nested := newExamination(x.engine, v.provers, x.subject.At(evidence.Digest), report)
+	nested.budget = x.budget
 	nested.examine(ctx, findings{subject: document, referrers: referrers, limit: limit}, repo)
 	err = nested.decide(ctx)
 	p := &proof{proven: err == nil, fresh: report.FreshUntil, reports: report.VerifierReports}
