@@ -60,13 +60,22 @@ func (f *fakeRepository) generation() *generation {
 type memory struct {
 	fakeRepository
 	subject ocispec.Descriptor
+	tags    map[string]ocispec.Descriptor // cosign's
 	lists   map[string][]ocispec.Descriptor
 	blobs   map[string][]byte
 }
 
 func newMemory(subject ocispec.Descriptor) *memory {
-	m := &memory{subject: subject, lists: map[string][]ocispec.Descriptor{}, blobs: map[string][]byte{}}
-	m.resolve = func(context.Context, string) (ocispec.Descriptor, error) { return m.subject, nil }
+	m := &memory{subject: subject, tags: map[string]ocispec.Descriptor{}, lists: map[string][]ocispec.Descriptor{}, blobs: map[string][]byte{}}
+	m.resolve = func(_ context.Context, reference string) (ocispec.Descriptor, error) {
+		if tagged, ok := m.tags[reference]; ok {
+			return tagged, nil
+		}
+		if reference != testSubject.Tag && reference != m.subject.Digest.String() {
+			return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound}
+		}
+		return m.subject, nil
+	}
 	m.referrers = func(_ context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		return m.lists[string(subject.Digest)], nil
 	}

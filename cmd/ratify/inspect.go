@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,12 +20,21 @@ const maxInspected = 100
 // maxParallelSignatures is how many signatures are read at the same time.
 const maxParallelSignatures = 4
 
-// An inspection is all that can be said about the signatures of an image.
+// An inspection is all that can be said about what is attached to an image.
 type inspection struct {
 	Reference  string                `json:"reference"`
 	MediaType  string                `json:"mediaType"`
 	Digest     digest.Digest         `json:"digest"`
-	Signatures []*inspectedSignature `json:"signatures"`
+	Signatures []*inspectedSignature `json:"signatures"` // of the Notary Project
+	// Attached is everything else.
+	Attached   []*referrer       `json:"attached"`
+	CosignTags []*taggedArtifact `json:"cosignTags"`
+	// Policy and Evidence are what the configuration, where there is one, makes of it: every piece, by every verifier of the
+	// policy that applies.
+	Policy   string                  `json:"policy,omitempty"`
+	Evidence []ratify.VerifierReport `json:"evidence,omitempty"`
+	// Problem is why no verifier has looked at anything, where none has.
+	Problem *inspectionError `json:"problem,omitempty"`
 }
 
 // An inspectedSignature is one signature: what is written in it, or why that could not be read; and the verdict, where
@@ -48,22 +56,28 @@ func (a *app) inspectCommand() *cobra.Command {
 	var output format
 	command := &cobra.Command{
 		Use:   "inspect IMAGE",
-		Short: "Show the signatures of an image",
-		Long: `Inspect shows all Notary Project signatures of an image: who signed, when, with
-which certificates, and what. A broken signature is shown with its error, and the
-others all the same.
+		Short: "Show the signatures and documents of an image",
+		Long: `Inspect shows what is attached to an image: all Notary Project signatures, with who
+signed, when, with which certificates, and what; and by kind everything else, such
+as Sigstore bundles, SBOMs, scans, and what is under cosign's tags. A broken
+signature is shown with its error, and the others all the same.
 
-Nothing of it is verified, unless --config ($RATIFY_CONFIG) or --notation-cert
-says whom to trust: then each signature has its verdict beside it. Every one is
-examined, even where one is enough to verify the image. The verdicts do not change
-the exit code; ask ratify verify for that.
+Nothing of it is verified, unless --config ($RATIFY_CONFIG), --notation-cert,
+--cosign-key or --certificate-identity says whom to trust: then it also shows what
+each verifier makes of each piece, the facts that a policy's rule would see, and
+who vouches for a document. Every piece is examined, even where one is enough to
+verify the image. The verdicts do not change the exit code; ask ratify verify for
+that.
 
 Exit codes: 0 shown, 1 there is no such image or a signature is broken, 2 the
 registry could not tell, 3 usage or configuration.`,
 		Example: `  ratify inspect registry.example/app:v1
   ratify inspect --plain-http localhost:5000/app:v1
   ratify inspect --notation-cert signer.crt registry.example/app:v1
-  ratify inspect -o json registry.example/app:v1 | jq -r '.signatures[].certificates[0].issuedTo'`,
+  ratify inspect --cosign-key cosign.pub registry.example/app:v1
+  ratify inspect --config ratify.yaml --namespace team-a registry.example/app:v1
+  ratify inspect -o json registry.example/app:v1 | jq -r '.signatures[].certificates[0].issuedTo'
+  ratify inspect -c ratify.yaml -o json registry.example/app:v1 | jq '.evidence[].extensions'`,
 		Args: imageArguments(1, 1),
 		RunE: func(command *cobra.Command, images []string) error {
 			return a.inspect(command.Context(), &from, output, images[0])
@@ -71,12 +85,13 @@ registry could not tell, 3 usage or configuration.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	from.addFlags(command, true)
+	from.addNamespaceFlag(command)
 	addOutputFlag(command, &output)
 	return command
 }
 
 func (a *app) inspect(ctx context.Context, from *source, output format, image string) error {
-	subject, g, err := a.loadFor(ctx, from, image)
+	subject, g, err := a.loadAsked(ctx, from, image)
 	if err != nil {
 		return err
 	}
@@ -114,7 +129,8 @@ func (a *app) concludeInspection(result *inspection, incomplete *ratify.Error) e
 	return nil
 }
 
-// inspectAll reads all signatures, some at the same time. What lies past a bound comes as incomplete.
+// inspectAll reads all signatures, some at the same time, and has the configuration judge everything. What lies past a
+// bound, and cosign's tags that could not be looked up, come as incomplete.
 func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subject, timeout time.Duration) (result *inspection, incomplete *ratify.Error, err error) {
 	line := a.startProgress("inspecting " + plain(subject.String()))
 	defer line.close()
@@ -124,62 +140,73 @@ func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subj
 	if err != nil {
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}
-	ratify.Progress(bounded, "listing the image's referrers")
-	referrers, err := repo.Referrers(bounded, desc)
-	var problem *ratify.Error
-	if errors.As(err, &problem) && problem.Code == ratify.LimitExceeded {
-		incomplete, err = problem, nil
-	}
-	if err != nil {
+	subject = subject.At(desc.Digest)
+	root := newReferrer(subject.Repository, desc)
+	l := newLister(repo, subject.Repository)
+	if err := l.list(bounded, root, desc, 1); err != nil {
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}
-	result = &inspection{
-		Reference: subject.At(desc.Digest).String(), MediaType: desc.MediaType, Digest: desc.Digest,
+	result = &inspection{Reference: subject.String(), MediaType: desc.MediaType, Digest: desc.Digest, Attached: []*referrer{}}
+	if result.CosignTags, err = findTagged(bounded, repo, subject.Repository, desc); err != nil {
+		l.incomplete = ratify.AsError(timeoutError(ctx, timeout, err))
 	}
-	var signatures []ocispec.Descriptor
-	for _, r := range referrers {
-		if !couldBeSignature(r) {
-			continue
-		}
-		if len(signatures) == maxInspected {
-			incomplete = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("more than %d signatures; the rest is not shown", maxInspected)}
-			break
-		}
-		signatures = append(signatures, r)
+	i := inspector{subject: desc, repo: repo}
+	result.Signatures, result.Attached, incomplete = i.inspectEach(bounded, root.Referrers)
+	if l.incomplete != nil {
+		incomplete = l.incomplete
 	}
-	i := inspector{g: g, subject: subject, desc: desc, repo: repo}
-	result.Signatures = i.inspectEach(bounded, signatures)
+	if len(g.setup.Verifiers) > 0 {
+		result.judge(bounded, g, subject, desc)
+	}
 	return result, incomplete, nil
 }
 
-// An inspector looks at the signatures of one image.
+// An inspector looks at what is attached to one image.
 type inspector struct {
-	g       *generation
-	subject ratify.Subject
-	desc    ocispec.Descriptor
+	subject ocispec.Descriptor
 	repo    ratify.Repository
 }
 
-func (i *inspector) inspectEach(ctx context.Context, signatures []ocispec.Descriptor) []*inspectedSignature {
-	results := make([]*inspectedSignature, len(signatures))
+// inspectEach tells signatures from what else there is, in the order in which it is listed. A signature that lies past the
+// bound is the reason for which the inspection is incomplete.
+func (i *inspector) inspectEach(ctx context.Context, referrers []*referrer) (signatures []*inspectedSignature, others []*referrer, incomplete *ratify.Error) {
+	found := make([]*inspectedSignature, len(referrers))
 	slots := make(chan struct{}, maxParallelSignatures)
 	var workers sync.WaitGroup
-	for at, s := range signatures {
+	candidates := 0
+	for at, r := range referrers {
+		if !couldBeSignature(r) {
+			continue
+		}
+		if candidates++; candidates > maxInspected {
+			incomplete = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("more than %d signatures; the rest is not shown", maxInspected)}
+			break
+		}
 		slots <- struct{}{}
 		workers.Go(func() {
 			defer func() { <-slots }()
-			results[at] = i.inspectOne(ctx, s)
+			found[at] = i.inspectOne(ctx, r)
 		})
 	}
 	workers.Wait()
-	return slices.DeleteFunc(results, func(s *inspectedSignature) bool { return s == nil })
+	signatures, others = []*inspectedSignature{}, []*referrer{}
+	for at, r := range referrers {
+		switch {
+		case found[at] != nil:
+			signatures = append(signatures, found[at])
+		case r.ArtifactType != notation.ArtifactType: // what is, lies past the bound
+			r.Referrers = nil
+			others = append(others, r)
+		}
+	}
+	return signatures, others, incomplete
 }
 
 // inspectOne returns nil for what turns out to be no signature.
-func (i *inspector) inspectOne(ctx context.Context, evidence ocispec.Descriptor) *inspectedSignature {
-	result := &inspectedSignature{Digest: evidence.Digest}
-	ratify.Progress(ctx, "reading signature "+plain(string(evidence.Digest)))
-	signature, err := readSignature(ctx, i.repo, i.desc, evidence)
+func (i *inspector) inspectOne(ctx context.Context, r *referrer) *inspectedSignature {
+	result := &inspectedSignature{Digest: r.Digest}
+	ratify.Progress(ctx, "reading signature "+plain(string(r.Digest)))
+	signature, err := readSignature(ctx, i.repo, i.subject, r.descriptor())
 	if errors.Is(err, ratify.ErrOtherKind) {
 		return nil
 	}
@@ -188,81 +215,72 @@ func (i *inspector) inspectOne(ctx context.Context, evidence ocispec.Descriptor)
 		result.Error = &inspectionError{problem.Code, problem.UserMessage()}
 	}
 	result.Signature = signature
-	if len(i.g.setup.Verifiers) > 0 {
-		result.Verdict = i.judge(ctx, evidence)
-	}
 	return result
 }
 
-// judge asks the engine what it makes of this signature: of the whole configuration with an image that has this one
-// piece of evidence and no other, so that what is said here is what verify says.
-func (i *inspector) judge(ctx context.Context, evidence ocispec.Descriptor) *ratify.VerifierReport {
-	setup := i.g.setup
-	only := &onlyStore{Repository: i.repo, name: i.subject.Repository, desc: i.desc, evidence: evidence}
-	setup.Stores = []ratify.NamedStore{{Name: "only", Scopes: []string{"*"}, Store: only}}
+// judge asks the engine what the configuration makes of all that is attached, whatever decides, so that what is said here
+// is what verify says. An exemption keeps nothing from being looked at.
+func (r *inspection) judge(ctx context.Context, g *generation, subject ratify.Subject, desc ocispec.Descriptor) {
+	setup := g.setup
+	setup.ExamineAll, setup.Exemptions = true, nil
 	engine, err := ratify.NewEngine(setup)
 	if err != nil {
-		return &ratify.VerifierReport{Code: ratify.Internal, Message: err.Error()}
+		r.Problem = &inspectionError{ratify.Internal, err.Error()}
+		return
 	}
-	report, _ := engine.Verify(ctx, i.subject.At(i.desc.Digest)) // the report says the same as the error
-	for _, v := range report.VerifierReports {
-		if v.Reference == evidence.Digest {
-			return &v
+	report, _ := engine.VerifyResolved(ctx, subject, desc) // the report says the same as the error
+	r.Policy, r.Evidence = report.Policy, report.VerifierReports
+	if len(r.Evidence) == 0 && (!report.IsSuccess || report.Code == ratify.WouldBeRefused) {
+		r.Problem = &inspectionError{report.Code, report.Message}
+	}
+	for _, s := range r.Signatures {
+		s.Verdict = r.verdictOf(s.Digest)
+	}
+}
+
+// verdictOf is what the policy's verifiers say of one signature.
+func (r *inspection) verdictOf(signature digest.Digest) *ratify.VerifierReport {
+	for i := range r.Evidence {
+		if r.Evidence[i].Reference == signature {
+			return &r.Evidence[i]
 		}
 	}
-	// It came to no verifier: nothing is asked for here, no policy or no trust policy applies.
-	return &ratify.VerifierReport{Subject: report.Subject, IsSuccess: report.IsSuccess, Reference: evidence.Digest,
-		Code: report.Code, Message: report.Message, Remedy: report.Remedy}
-}
-
-// An onlyStore is an image with one piece of evidence.
-type onlyStore struct {
-	ratify.Repository
-	name           string
-	desc, evidence ocispec.Descriptor
-}
-
-// Name is the subject's, wherever the evidence is.
-func (o *onlyStore) Name() string { return o.name }
-
-func (o *onlyStore) Open(context.Context, ratify.Subject) (subject, evidence ratify.Repository, err error) {
-	return o, o, nil
-}
-
-func (o *onlyStore) Resolve(context.Context, string) (ocispec.Descriptor, error) { return o.desc, nil }
-
-func (o *onlyStore) Referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	return []ocispec.Descriptor{o.evidence}, nil
+	verdict := &ratify.VerifierReport{Subject: r.Reference, Reference: signature, Code: ratify.NotExamined, Message: "no verifier of the policy examines it"}
+	if r.Problem != nil {
+		verdict.Code, verdict.Message = r.Problem.Code, r.Problem.Message
+	}
+	for _, v := range r.Evidence {
+		if v.Code == ratify.Skipped {
+			verdict.IsSuccess, verdict.Name, verdict.Type, verdict.Code, verdict.Message = true, v.Name, v.Type, v.Code, v.Message
+		}
+	}
+	return verdict
 }
 
 func (a *app) printInspection(r *inspection) {
-	if len(r.Signatures) == 0 {
-		fmt.Fprintf(a.out, "%s has no associated signatures\n", plain(r.Reference))
+	if len(r.Signatures)+len(r.Attached)+len(r.CosignTags) == 0 {
+		fmt.Fprintf(a.out, "%s has no associated signatures: nothing is attached to it\n", plain(r.Reference))
+		a.printEvidence(r)
 		return
 	}
-	fmt.Fprintln(a.out, "Inspecting all signatures for signed artifact")
+	fmt.Fprintln(a.out, "Inspecting all that is attached to the artifact")
 	root := &node{text: a.ui.paint(bold, plain(r.Reference))}
-	kind := root.add(notation.ArtifactType)
-	for _, s := range r.Signatures {
-		a.growSignature(kind.add("%s", plain(s.Digest.String())), s)
+	if len(r.Signatures) > 0 {
+		kind := root.add(notation.ArtifactType)
+		for _, s := range r.Signatures {
+			a.growSignature(kind.add("%s", plain(s.Digest.String())), s)
+		}
 	}
+	growTree(root, r.Attached)
+	growTagged(root, r.CosignTags)
 	root.print(a.out)
+	a.printEvidence(r)
 }
 
 // growSignature hangs what is known of a signature below its digest.
 func (a *app) growSignature(n *node, s *inspectedSignature) {
 	if v := s.Verdict; v != nil {
-		mark := a.ui.paint(red, "✗")
-		switch {
-		case v.IsSuccess:
-			mark = a.ui.paint(green, "✓")
-		case exitCodeFor(v.Code) == exitUnknown:
-			mark = a.ui.paint(yellow, "?")
-		}
-		verdict := n.add("verdict: %s %s: %s", mark, v.Code, v.Message)
-		if !v.IsSuccess && v.Remedy != "" {
-			verdict.add("remedy: %s", a.remedy(v.Remedy))
-		}
+		n.add("verdict: %s %s: %s", a.mark(v.IsSuccess, v.Code), v.Code, v.Message)
 	}
 	if s.Error != nil {
 		n.add("%s %s: %s", a.ui.paint(red, "error:"), s.Error.Code, s.Error.Message)

@@ -29,7 +29,9 @@ type referrer struct {
 	Digest       digest.Digest     `json:"digest"`
 	Size         int64             `json:"size"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
-	Referrers    []*referrer       `json:"referrers"`
+	Referrers    []*referrer       `json:"referrers,omitzero"` // nil: not listed
+	// CosignTags are set of the image itself alone.
+	CosignTags []*taggedArtifact `json:"cosignTags,omitempty"`
 }
 
 func newReferrer(repository string, desc ocispec.Descriptor) *referrer {
@@ -37,6 +39,11 @@ func newReferrer(repository string, desc ocispec.Descriptor) *referrer {
 		Reference: repository + "@" + desc.Digest.String(), MediaType: desc.MediaType, ArtifactType: desc.ArtifactType,
 		Digest: desc.Digest, Size: desc.Size, Annotations: desc.Annotations, Referrers: []*referrer{},
 	}
+}
+
+// descriptor is what a verifier would be given.
+func (r *referrer) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: r.MediaType, ArtifactType: r.ArtifactType, Digest: r.Digest, Size: r.Size, Annotations: r.Annotations}
 }
 
 func (a *app) lsCommand() *cobra.Command {
@@ -48,7 +55,8 @@ func (a *app) lsCommand() *cobra.Command {
 		Short:   "List what is attached to an image",
 		Long: `Ls shows the tree of all artifacts whose subject is the image: signatures, SBOMs,
 scans and whatever else, by artifact type, and what is attached to these in turn.
-Nothing of it is verified.
+What cosign keeps under tags beside the image (sha256-….sig, .att, .sbom) is shown
+by its tag. Nothing of it is verified.
 
 Exit codes: 0 listed, 1 there is no such image or not all could be listed, 2 the
 registry could not tell, 3 usage or configuration.`,
@@ -63,12 +71,13 @@ registry could not tell, 3 usage or configuration.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	from.addFlags(command, false)
+	from.addNamespaceFlag(command)
 	addOutputFlag(command, &output)
 	return command
 }
 
 func (a *app) ls(ctx context.Context, from *source, output format, image string) error {
-	subject, g, err := a.loadFor(ctx, from, image)
+	subject, g, err := a.loadAsked(ctx, from, image)
 	if err != nil {
 		return err
 	}
@@ -87,7 +96,8 @@ func (a *app) ls(ctx context.Context, from *source, output format, image string)
 	return nil
 }
 
-// listTree reads the tree. What lies past a bound comes as incomplete, beside what was read.
+// listTree reads the tree. What lies past a bound, and cosign's tags that could not be looked up, come as incomplete,
+// beside what was read.
 func (a *app) listTree(ctx context.Context, g *generation, subject ratify.Subject, timeout time.Duration) (root *referrer, incomplete *ratify.Error, err error) {
 	line := a.startProgress("listing " + plain(subject.String()))
 	defer line.close()
@@ -98,9 +108,13 @@ func (a *app) listTree(ctx context.Context, g *generation, subject ratify.Subjec
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}
 	root = newReferrer(subject.Repository, desc)
-	l := lister{repo: repo, repository: subject.Repository, seen: map[digest.Digest]bool{desc.Digest: true}, left: maxListings, reads: maxListings}
+	l := newLister(repo, subject.Repository)
+	l.seen[desc.Digest] = true
 	if err := l.list(bounded, root, desc, maxDepth); err != nil {
 		return nil, nil, timeoutError(ctx, timeout, err)
+	}
+	if root.CosignTags, err = findTagged(bounded, repo, subject.Repository, desc); err != nil {
+		l.incomplete = ratify.AsError(timeoutError(ctx, timeout, err))
 	}
 	return root, l.incomplete, nil
 }
@@ -121,6 +135,10 @@ type lister struct {
 	left       int                    // listings that may still be asked for
 	reads      int                    // manifests that may still be read
 	incomplete *ratify.Error
+}
+
+func newLister(repo ratify.Repository, repository string) *lister {
+	return &lister{repo: repo, repository: repository, seen: map[digest.Digest]bool{}, left: maxListings, reads: maxListings}
 }
 
 func (l *lister) list(ctx context.Context, parent *referrer, desc ocispec.Descriptor, depth int) error {
@@ -176,12 +194,13 @@ func (l *lister) artifactType(ctx context.Context, d ocispec.Descriptor) string 
 }
 
 func (a *app) printTree(root *referrer) {
-	if len(root.Referrers) == 0 {
+	if len(root.Referrers)+len(root.CosignTags) == 0 {
 		fmt.Fprintf(a.out, "%s has no referrers: nothing is attached to it\n", plain(root.Reference))
 		return
 	}
 	tree := &node{text: a.ui.paint(bold, plain(root.Reference))}
 	growTree(tree, root.Referrers)
+	growTagged(tree, root.CosignTags)
 	tree.print(a.out)
 }
 

@@ -124,16 +124,19 @@ func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ratify",
 		Short: "Verify the signatures of container images",
-		Long: `ratify tells whether container images may run: it verifies the signatures that
-registries keep beside them, against a policy. It is an external data provider
-of Gatekeeper, and the same engine on the command line.
+		Long: `ratify tells whether container images may run: it verifies the signatures and
+documents that registries keep beside them, against a policy. It is an external
+data provider of Gatekeeper, and the same engine on the command line.
 
 Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage or configuration.`,
-		Example: `  # Who has signed this image, with which certificate?
+		Example: `  # Who has signed this image, with which certificate, and what else is attached?
   ratify inspect registry.example/app:v1
 
   # Is it signed with a certificate that this CA issued, or with this self-signed one?
   ratify verify --notation-cert signer.crt registry.example/app:v1
+
+  # Is it signed with this key of cosign's?
+  ratify verify --cosign-key cosign.pub registry.example/app:v1
 
   # Would the cluster admit it?
   ratify verify --config ratify.yaml registry.example/app:v1`,
@@ -154,11 +157,17 @@ func usage(hint, format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...), hint: hint}
 }
 
-// knownElsewhere are flags that users of notation know, and what says the same here.
+// knownElsewhere are flags that users of notation and cosign know, and what says the same here.
 func knownElsewhere(flag string) string {
 	switch flag {
-	case "insecure-registry":
+	case "insecure-registry", "allow-http-registry":
 		return "did you mean --plain-http?"
+	case "allow-insecure-registry":
+		return "trust the registry's certificate with --ca-file, or speak HTTP with --plain-http"
+	case "key":
+		return "did you mean --cosign-key?"
+	case "cert", "certificate":
+		return "did you mean --notation-cert?"
 	case "username", "password":
 		return "log in with docker login, or name a file with --docker-config"
 	default:

@@ -15,8 +15,8 @@ import (
 
 // couldBeSignature tells by the descriptor alone whether an artifact may be a signature; in indexes under a fallback tag
 // often only its manifest says (ratify.ErrOtherKind).
-func couldBeSignature(d ocispec.Descriptor) bool {
-	return d.ArtifactType == notation.ArtifactType || d.ArtifactType == "" && d.MediaType == ocispec.MediaTypeImageManifest
+func couldBeSignature(r *referrer) bool {
+	return r.ArtifactType == notation.ArtifactType || r.ArtifactType == "" && r.MediaType == ocispec.MediaTypeImageManifest
 }
 
 // readSignature reads a signature of the subject and says what is written in it. An error of a signature that could be

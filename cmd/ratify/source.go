@@ -30,9 +30,12 @@ const (
 // A source is what the flags of a command say about where images are read and whom is trusted.
 type source struct {
 	config, ociLayout, caFile, dockerConfig string
-	certs, authHosts, redirectHosts         []string
+	authHosts, redirectHosts                []string
 	plainHTTP                               bool
 	timeout                                 time.Duration
+	trust                                   trustFlags
+	// namespace is the tenant for which is asked.
+	namespace string
 }
 
 func (s *source) addFlags(command *cobra.Command, withTrust bool) {
@@ -46,8 +49,7 @@ func (s *source) addFlags(command *cobra.Command, withTrust bool) {
 	flags.StringSliceVar(&s.redirectHosts, "redirect-host", nil, "`host` beside the registry's own that it may send readers to (a blob store); *.domain is allowed")
 	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long one image may take")
 	if withTrust {
-		flags.StringArrayVar(&s.certs, "notation-cert", nil, "trust Notary Project signatures that chain to a certificate in `file` (PEM or DER); may be repeated")
-		mustComplete(command.MarkFlagFilename("notation-cert", "pem", "crt", "cer", "der"))
+		s.trust.add(command)
 	}
 	mustComplete(command.MarkFlagFilename("config", "yaml", "yml", "json"))
 	mustComplete(command.MarkFlagFilename("ca-file", "pem", "crt", "cer"))
@@ -55,43 +57,58 @@ func (s *source) addFlags(command *cobra.Command, withTrust bool) {
 	mustComplete(command.MarkFlagDirname("oci-layout"))
 }
 
-// registryFlags are the flags that stand for a store's settings, as they were given.
-func (s *source) registryFlags() []string {
-	var given []string
-	for name, set := range map[string]bool{
-		"--plain-http": s.plainHTTP, "--ca-file": s.caFile != "", "--docker-config": s.dockerConfig != "",
-		"--auth-host": s.authHosts != nil, "--redirect-host": s.redirectHosts != nil,
-	} {
-		if set {
-			given = append(given, name)
+// addNamespaceFlag is for commands that ask as the server is asked about a tenant's image.
+func (s *source) addNamespaceFlag(command *cobra.Command) {
+	command.Flags().StringVarP(&s.namespace, "namespace", "n", "", "ask for the `namespace`, where the configuration has tenants; [namespace]image says the same")
+	mustComplete(command.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions))
+}
+
+// given is a flag, and whether it was given.
+type given struct {
+	name string
+	set  bool
+}
+
+func givenOf(flags []given) (names []string) {
+	for _, f := range flags {
+		if f.set {
+			names = append(names, f.name)
 		}
 	}
-	slices.Sort(given)
-	return given
+	return names
+}
+
+// registryFlags are the flags that stand for a store's settings, as they were given.
+func (s *source) registryFlags() []string {
+	return givenOf([]given{
+		{"--auth-host", s.authHosts != nil}, {"--ca-file", s.caFile != ""}, {"--docker-config", s.dockerConfig != ""},
+		{"--plain-http", s.plainHTTP}, {"--redirect-host", s.redirectHosts != nil},
+	})
 }
 
 // check refuses flags of which one would have no effect: on a question of trust nothing may be dropped in silence.
 func (s *source) check() error {
-	given := s.registryFlags()
-	if s.timeout <= 0 {
+	registry := s.registryFlags()
+	instead := slices.Concat(registry, s.trust.given())
+	switch {
+	case s.timeout <= 0:
 		return usage("", "--timeout: expected a positive duration such as 30s, got %s", s.timeout)
+	case s.ociLayout != "" && len(registry) > 0:
+		return usage("a layout on disk needs no registry", "--oci-layout and %s exclude each other", strings.Join(registry, ", "))
+	case s.config != "" && len(instead) > 0:
+		return usage("say it in the configuration, or leave --config out", "--config and %s exclude each other", strings.Join(instead, ", "))
+	case s.namespace != "":
+		if err := ratify.CheckNamespace(s.namespace); err != nil {
+			return usage("", "--namespace: %s", err)
+		}
 	}
-	if s.ociLayout != "" && len(given) > 0 {
-		return usage("a layout on disk needs no registry", "--oci-layout and %s exclude each other", strings.Join(given, ", "))
-	}
-	if s.certs != nil {
-		given = append(given, "--notation-cert")
-	}
-	if s.config != "" && len(given) > 0 {
-		return usage("say it in the configuration, or leave --config out", "--config and %s exclude each other", strings.Join(given, ", "))
-	}
-	return nil
+	return s.trust.check()
 }
 
 // configPath is the configuration file that is meant, or "". Flags that stand for a configuration win over the
 // environment.
 func (s *source) configPath() string {
-	if s.config != "" || s.certs != nil || len(s.registryFlags()) > 0 {
+	if s.config != "" || len(s.trust.given()) > 0 || len(s.registryFlags()) > 0 {
 		return s.config
 	}
 	return os.Getenv(configVariable)
@@ -102,6 +119,14 @@ func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+	g, err := a.generationOf(ctx, s, subjects)
+	if err == nil && s.namespace != "" && g.setup.Tenancy == nil {
+		return nil, usage("name a configuration whose tenancy is enabled, or leave --namespace out", "--namespace has no effect: there are no tenants")
+	}
+	return g, err
+}
+
+func (a *app) generationOf(ctx context.Context, s *source, subjects []ratify.Subject) (*generation, error) {
 	p := a.process()
 	set := &files.Set{}
 	path := s.configPath()
@@ -119,13 +144,9 @@ func (a *app) load(ctx context.Context, s *source, subjects []ratify.Subject) (*
 	file.Stores = []config.Store{a.storeOf(ctx, s, subjects)}
 	if path == "" {
 		a.byFlags = true
-		s.trust(file)
+		s.trust.enter(file)
 	}
-	g, err := p.assemble(file, nil, set)
-	if err != nil {
-		return nil, err
-	}
-	return g, nil
+	return p.assemble(file, nil, set)
 }
 
 // loadFor is load for one image, as it was typed.
@@ -136,6 +157,32 @@ func (a *app) loadFor(ctx context.Context, s *source, image string) (ratify.Subj
 	}
 	g, err := a.load(ctx, s, []ratify.Subject{subject})
 	return subject, g, err
+}
+
+// loadAsked is load for one image, which may be a tenant's.
+func (a *app) loadAsked(ctx context.Context, s *source, image string) (ratify.Subject, *generation, error) {
+	g, err := a.load(ctx, s, goodSubjects(parseKeys([]string{image}, ratify.ParseKey)))
+	if err != nil {
+		return ratify.Subject{}, nil, err
+	}
+	subject, err := s.parser(g.engine)(image)
+	return subject, g, err
+}
+
+// parser parses images as a server with the engine does, for the namespace that the flag names.
+func (s *source) parser(engine *ratify.Engine) func(image string) (ratify.Subject, error) {
+	return func(image string) (ratify.Subject, error) {
+		subject, err := engine.ParseKey(image)
+		switch {
+		case err != nil || s.namespace == "":
+			return subject, err
+		case subject.Namespace != "" && subject.Namespace != s.namespace:
+			return ratify.Subject{}, &ratify.Error{Code: ratify.BadReference,
+				Message: "the image reference " + ratify.Quote(image) + " is for another namespace than --namespace " + s.namespace, Remedy: "leave one of both out"}
+		}
+		subject.Namespace = s.namespace
+		return subject, nil
+	}
 }
 
 // storeOf is the store that the flags describe. The hosts that the user typed may be on private addresses: a person who
@@ -195,22 +242,6 @@ func (s *source) registry(host string) map[string]any {
 	return r
 }
 
-// trust enters the verifier and the policy that --notation-cert stands for: any identity that chains to one of the
-// certificates, strictly, for every repository.
-func (s *source) trust(file *config.File) {
-	if s.certs == nil {
-		return
-	}
-	file.Verifiers = []config.Verifier{{Module: config.Module{Name: "notation", Type: "notation", Settings: config.NewSettings(commandLine, map[string]any{
-		"trustStores": []any{map[string]any{"type": "ca", "name": "certs", "files": s.certs}},
-		"trustPolicy": map[string]any{"version": "1.0", "trustPolicies": []any{map[string]any{
-			"name": "default", "registryScopes": []string{"*"}, "signatureVerification": map[string]any{"level": "strict"},
-			"trustStores": []string{"ca:certs"}, "trustedIdentities": []string{"*"},
-		}}},
-	})}}}
-	file.Policies = []ratify.Policy{{Name: "default", Scopes: []string{"*"}, Verifiers: []string{"notation"}}}
-}
-
 // remedy adds to a remedy, which names settings of a configuration, the flags that stand for them where there is none.
 func (a *app) remedy(text string) string {
 	if !a.byFlags {
@@ -220,6 +251,7 @@ func (a *app) remedy(text string) string {
 	for _, stand := range []struct{ words, flag string }{
 		{"plainHTTP", "--plain-http"}, {"caFile", "--ca-file"}, {"credentials", "--docker-config"},
 		{"authHosts", "--auth-host"}, {"redirectHosts", "--redirect-host"}, {"trust store ca:", "--notation-cert"},
+		{"to keys", "--cosign-key"}, {" identities", "--certificate-identity"}, {"trusted root", "--trusted-root"},
 	} {
 		if strings.Contains(text, stand.words) {
 			flags = append(flags, stand.flag)

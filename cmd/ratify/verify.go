@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/ratify-provider/ratify"
 	"github.com/spf13/cobra"
 )
@@ -18,26 +21,47 @@ const maxParallelImages = 8
 func (a *app) verifyCommand() *cobra.Command {
 	var from source
 	var output format
+	var enforce bool
 	command := &cobra.Command{
 		Use:   "verify IMAGE...",
-		Short: "Verify the signatures of images",
+		Short: "Verify the signatures and documents of images",
 		Long: `Verify tells of each image whether it may run, and why.
 
 Whom to trust says a configuration (--config, or $RATIFY_CONFIG: the same file as
-the server's, so that the answer is the cluster's), or --notation-cert for a
-question asked once: then a signature is good if its certificate chains to one of
-the given ones, whoever it names, under the trust policy level strict.
+the server's, so that the answer is the cluster's), or, for a question asked once,
+one of these; of several, all must pass:
+
+  --notation-cert         Notary Project signatures whose certificate chains to the
+                          given one, whoever it names, under the trust policy level
+                          strict
+  --cosign-key            signatures by the key, in bundles and under cosign's tags
+  --certificate-identity  keyless ones, with --certificate-oidc-issuer and
+                          --trusted-root; nothing is fetched but from the registry
 
 With --output json or yaml the result is the report that the server would give,
 or a list of them for several images.
 
-Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage (an image that is no
-reference, too) or configuration; of several images the highest.`,
+An image that a policy of mode audit would refuse is admitted, with a warning; with
+--enforce it is refused, as it will be once the policy enforces.
+
+Exit codes: 0 verified, exempt, or admitted by a policy that only audits; 1 refused,
+2 could not tell, 3 usage (an image that is no reference, too) or configuration; of
+several images the highest.`,
 		Example: `  # Is it signed with a certificate that this CA issued, or with this self-signed one?
   ratify verify --notation-cert signer.crt registry.example/app:v1
 
-  # Would the cluster admit these?
+  # Is it signed with this key of cosign's?
+  ratify verify --cosign-key cosign.pub registry.example/app:v1
+
+  # Did this workflow sign it?
+  ratify verify --trusted-root trusted_root.json \
+    --certificate-oidc-issuer https://token.actions.githubusercontent.com \
+    --certificate-identity https://github.com/acme/app/.github/workflows/ci.yaml@refs/heads/main \
+    registry.example/app:v1
+
+  # Would the cluster admit these? And in this namespace?
   ratify verify --config ratify.yaml registry.example/app:v1 registry.example/db:v2
+  ratify verify --config ratify.yaml --namespace team-a registry.example/app:v1
 
   # A registry on this machine
   ratify verify --plain-http --notation-cert signer.crt localhost:5000/app:v1
@@ -49,11 +73,13 @@ reference, too) or configuration; of several images the highest.`,
   ratify verify -c ratify.yaml -o json registry.example/app:v1 | jq .code`,
 		Args: imageArguments(1, maxImages),
 		RunE: func(command *cobra.Command, images []string) error {
-			return a.verify(command.Context(), &from, output, images)
+			return a.verify(command.Context(), &from, output, enforce, images)
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	from.addFlags(command, true)
+	from.addNamespaceFlag(command)
+	command.Flags().BoolVar(&enforce, "enforce", false, "take policies of mode audit for such as enforce")
 	addOutputFlag(command, &output)
 	return command
 }
@@ -74,27 +100,31 @@ func imageArguments(least, most int) cobra.PositionalArgs {
 	}
 }
 
-func (a *app) verify(ctx context.Context, from *source, output format, images []string) error {
-	if from.configPath() == "" && from.certs == nil {
-		return usage("give --config FILE, or --notation-cert FILE with the certificate of the signer's CA", "nothing says whom to trust")
+func (a *app) verify(ctx context.Context, from *source, output format, enforce bool, images []string) error {
+	trusted := from.trust.given()
+	switch {
+	case from.configPath() == "" && len(trusted) == 0:
+		return usage("give --config FILE, or --notation-cert FILE with the certificate of the signer's CA, or --cosign-key FILE", "nothing says whom to trust")
+	case enforce && from.configPath() == "":
+		return usage("", "--enforce has no effect without a configuration, for %s enforce", strings.Join(trusted, ", "))
 	}
-	keys := parseKeys(images)
-	g, err := a.load(ctx, from, goodSubjects(keys))
+	g, err := a.load(ctx, from, goodSubjects(parseKeys(images, ratify.ParseKey)))
+	if err == nil && enforce {
+		err = g.enforce()
+	}
 	if err != nil {
 		return err
 	}
 	line := a.startProgress(fmt.Sprintf("verifying %s", plural(len(images), "image")))
 	defer line.close()
 
-	results := verifyAll(line.context(ctx), g.engine, keys, from.timeout)
+	results := verifyAll(line.context(ctx), g.engine, parseKeys(images, from.parser(g.engine)), from.timeout)
 	code, reports := exitVerified, []*ratify.Report{}
-	for i := range keys {
+	for i := range results {
 		report := <-results[i]
 		code = max(code, exitCodeOfReport(report))
 		reports = append(reports, report)
-		if output == formatText {
-			line.print(func() { a.printReport(a.out, report) })
-		}
+		line.print(func() { a.tell(output, report) })
 		line.say(fmt.Sprintf("verifying %s, %d done", plural(len(images), "image"), i+1))
 	}
 	if err := a.printReports(output, line, reports); err != nil {
@@ -104,6 +134,26 @@ func (a *app) verify(ctx context.Context, from *source, output format, images []
 		return exitCode(code)
 	}
 	return nil
+}
+
+// enforce makes the generation's engine one whose policies all enforce.
+func (g *generation) enforce() (err error) {
+	g.setup.Policies = slices.Clone(g.setup.Policies)
+	for i := range g.setup.Policies {
+		g.setup.Policies[i].Mode = ratify.ModeEnforce
+	}
+	g.engine, err = ratify.NewEngine(g.setup)
+	return err
+}
+
+// tell says what is to be said of an image as soon as it is known.
+func (a *app) tell(output format, r *ratify.Report) {
+	if output == formatText {
+		a.printReport(a.out, r)
+	}
+	if r.Code == ratify.WouldBeRefused {
+		fmt.Fprintf(a.err, "warning: %s is admitted only because policy %s audits; enforcing, it would end with %s\n", plain(r.Subject), plain(r.Policy), r.WouldBeCode)
+	}
 }
 
 func plural(n int, noun string) string {
@@ -120,10 +170,10 @@ type key struct {
 	err     error
 }
 
-func parseKeys(images []string) []key {
+func parseKeys(images []string, parse func(image string) (ratify.Subject, error)) []key {
 	keys := make([]key, len(images))
 	for i, image := range images {
-		subject, err := ratify.ParseKey(image)
+		subject, err := parse(image)
 		keys[i] = key{image, subject, err}
 	}
 	return keys
@@ -242,47 +292,88 @@ func (a *app) printReports(output format, line *progress, reports []*ratify.Repo
 
 // printReport writes the block of one image.
 func (a *app) printReport(w io.Writer, r *ratify.Report) {
-	subject := plain(r.Subject)
-	if r.IsSuccess {
-		verdict := "verified"
-		if r.Code != ratify.Verified {
-			verdict = fmt.Sprintf("%s: %s", r.Code, r.Message)
-		}
-		fmt.Fprintf(w, "%s %s %s (policy %s)\n", a.ui.paint(green, "✓"), a.ui.paint(bold, subject), verdict, plain(r.Policy))
-	} else {
-		mark := a.ui.paint(red, "✗")
-		if exitCodeFor(r.Code) == exitUnknown {
-			mark = a.ui.paint(yellow, "?")
-		}
-		fmt.Fprintf(w, "%s %s %s: %s%s\n", mark, a.ui.paint(bold, subject), r.Code, r.Message, policyOf(r))
+	subject := a.ui.paint(bold, plain(r.Subject))
+	verdict := "verified"
+	if !r.IsSuccess || r.Code != ratify.Verified {
+		verdict = fmt.Sprintf("%s: %s", r.Code, r.Message)
+	}
+	fmt.Fprintf(w, "%s %s %s%s\n", a.mark(r.IsSuccess, r.Code), subject, verdict, policyOf(r))
+	if r.VerifiedAs != "" {
+		fmt.Fprintf(w, "  verified as: %s\n", plain(r.VerifiedAs))
+	}
+	if r.WouldBeCode != "" {
+		fmt.Fprintf(w, "  would be: %s\n", r.WouldBeCode)
+	}
+	if r.Remedy != "" {
 		fmt.Fprintf(w, "  remedy: %s\n", a.remedy(r.Remedy))
 	}
-	for i := range r.VerifierReports {
-		fmt.Fprintf(w, "  %s\n", a.verifierLine(&r.VerifierReports[i]))
+	// Where one verifier was asked, it is clear who decided.
+	if len(r.DecidedBy) > 0 && slices.ContainsFunc(r.VerifierReports, func(v ratify.VerifierReport) bool { return v.Name != r.DecidedBy[0] }) {
+		fmt.Fprintf(w, "  decided by: %s\n", plainList(r.DecidedBy))
+	}
+	a.printVerifierReports(w, "  ", r.Digest, r.VerifierReports)
+}
+
+// printVerifierReports writes a line for each, and below it those of who vouches for the evidence.
+func (a *app) printVerifierReports(w io.Writer, indent string, subject digest.Digest, reports []ratify.VerifierReport) {
+	for i := range reports {
+		fmt.Fprintf(w, "%s%s\n", indent, a.verifierLine(&reports[i], subject))
+		a.printVerifierReports(w, indent+"  ", reports[i].Reference, reports[i].NestedReports)
 	}
 }
 
 func policyOf(r *ratify.Report) string {
-	if r.Policy == "" {
+	switch {
+	case r.Policy == "" && r.Namespace == "":
 		return ""
+	case r.Namespace == "":
+		return fmt.Sprintf(" (policy %s)", plain(r.Policy))
+	case r.Policy == "":
+		return fmt.Sprintf(" (namespace %s)", plain(r.Namespace))
+	default:
+		return fmt.Sprintf(" (policy %s, namespace %s)", plain(r.Policy), plain(r.Namespace))
 	}
-	return fmt.Sprintf(" (policy %s)", plain(r.Policy))
 }
 
-// verifierLine is what one verifier says of one piece of evidence, in a line.
-func (a *app) verifierLine(v *ratify.VerifierReport) string {
-	mark := a.ui.paint(red, "✗")
+// mark is how a verdict looks.
+func (a *app) mark(success bool, code ratify.Code) string {
 	switch {
-	case v.IsSuccess:
-		mark = a.ui.paint(green, "✓")
-	case v.Code.Info().Outcome == ratify.OutcomeNote:
-		mark = "-"
-	case exitCodeFor(v.Code) == exitUnknown:
-		mark = a.ui.paint(yellow, "?")
+	case code == ratify.WouldBeRefused:
+		return a.ui.paint(yellow, "!")
+	case success:
+		return a.ui.paint(green, "✓")
+	case code.Info().Outcome == ratify.OutcomeNote:
+		return "-"
+	case exitCodeFor(code) == exitUnknown:
+		return a.ui.paint(yellow, "?")
+	default:
+		return a.ui.paint(red, "✗")
 	}
-	line := mark + " " + plain(v.Name)
+}
+
+// verifierLine is what one verifier says of one piece of evidence, in a line. What the evidence is for is said where it is
+// not the subject: a platform's manifest.
+func (a *app) verifierLine(v *ratify.VerifierReport, subject digest.Digest) string {
+	line := a.mark(v.IsSuccess, v.Code) + " " + plain(v.Name)
 	if v.Reference != "" {
 		line += " " + plain(string(v.Reference))
 	}
+	if of := digestOf(v); of != "" && of != subject {
+		line += " of " + plain(string(of))
+	}
 	return line + fmt.Sprintf(" %s: %s", v.Code, v.Message)
+}
+
+// digestOf is the digest of what a verifier report is about.
+func digestOf(v *ratify.VerifierReport) digest.Digest {
+	_, d, _ := strings.Cut(v.Subject, "@")
+	return digest.Digest(d)
+}
+
+func plainList(names []string) string {
+	var list []string
+	for _, name := range names {
+		list = append(list, plain(name))
+	}
+	return strings.Join(list, ", ")
 }

@@ -49,7 +49,7 @@ const (
 // 500, $SILENT_HOST never; nor does $WAITING_HOST, which belongs to the one script that awaits a request to it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, plain: start(t, fixture.Options{}), asked: make(chan struct{}, 1)}
+	w := &world{t: t, plain: start(t, fixture.Options{Evidence: true}), asked: make(chan struct{}, 1)}
 	secure := start(t, fixture.Options{TLS: true})
 	var locked atomic.Bool
 	protected := start(t, fixture.Options{Wrap: func(next http.Handler) http.Handler { return lock(&locked, next) }})
@@ -137,7 +137,7 @@ func (w *world) pushMore() {
 	annotated, err := w.plain.Push(ctx, "annotated")
 	w.must(err)
 	w.setImage("annotated", annotated)
-	w.attach(annotated, "application/spdx+json", []byte(`{}`))
+	w.set("DIGEST_ANNOTATION", w.attach(annotated, "application/spdx+json", []byte(`{}`)).Digest.String())
 	w.set("DIGEST_ODD", w.attach(image, "odd/\x1b[2J", []byte("odd")).Digest.String())
 
 	image, err = w.plain.Push(ctx, "alone", fixture.Signature{By: w.alone})
