@@ -126,6 +126,34 @@ func TestBasicAuthentication(t *testing.T) {
 	}
 }
 
+// A registry that asks for a password refuses a credential that is none, and the next one is tried.
+func TestBasicAuthenticationWithoutPassword(t *testing.T) {
+	c := newFixture()
+	for name, lacking := range map[string]func(f *fakeRegistry) Credentials{
+		"identity token":  func(*fakeRegistry) Credentials { return Credentials{IdentityToken: plantedSecret} },
+		"user name alone": func(f *fakeRegistry) Credentials { return docker(t, f.host, plantedUser, "") },
+		"password alone":  func(*fakeRegistry) Credentials { return newProgram(t, `{"Username":"","Secret":"x"}`).helper(t) },
+		"a plugin's password": func(f *fakeRegistry) Credentials {
+			return newProgram(t, pluginAnswer("Registry", f.host, "", "x")).provider(t, f.host)
+		},
+		"a plugin's user name": func(f *fakeRegistry) Credentials {
+			return newProgram(t, pluginAnswer("Registry", f.host, "u", "")).provider(t, f.host)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := locked(t, c, plantedUser, plantedSecret)
+			err := resolveTag(t.Context(), openFake(t, f, func(r *Registry) { r.Credentials = Sources{lacking(f)} }), c)
+			checkFailure(t, err, ratify.RegistryAuth)
+			repo := openFake(t, f, func(r *Registry) {
+				r.Credentials = Sources{lacking(f), {Username: plantedUser, Password: plantedSecret}}
+			})
+			if err := resolveTag(t.Context(), repo, c); err != nil {
+				t.Errorf("with another source: %v", err)
+			}
+		})
+	}
+}
+
 func TestTokenAuthentication(t *testing.T) {
 	c := newFixture()
 	for _, tc := range []struct {

@@ -182,6 +182,14 @@ func (s *session) reviewChallenge(resp *http.Response, isToken bool) error {
 	if !ok {
 		return nil
 	}
+	if incomplete := s.cred.Username == "" || s.cred.Password == ""; chosen.scheme == schemeBasic && incomplete && s.cred != auth.EmptyCredential {
+		e := &ratify.Error{
+			Code: ratify.RegistryAuth, Message: s.quotedName() + " asks for a user name and a password, and the credential for it has not both",
+			Remedy: "configure a user name and a password for this registry: an identity token is for registries that have a token server",
+		}
+		s.refuse(e, false)
+		return e
+	}
 	if chosen.scheme == schemeBearer {
 		realm, err := url.Parse(chosen.params["realm"])
 		if err != nil || realm.Host == "" {
