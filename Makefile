@@ -33,7 +33,7 @@ test: ## run all tests but those on a real cluster, with the race detector; prin
 	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED) | \
 	  awk '{ print; if ($$3 + 0 < 80) low = low " " $$1 } END { if (low) { print "below 80 %:" low; exit 1 } }'
 
-e2e: ## run the transcript on a real API server, etcd and Gatekeeper (builds them at the first time: ten minutes)
+e2e: ## run the transcript on a real API server, etcd and Gatekeeper (builds them at the first time: a quarter of an hour)
 	cd test && $(SUM) --format=standard-verbose -- -count=1 -timeout=60m ./e2e/...
 
 lint: ## check format, vet, lint and known vulnerabilities

@@ -175,3 +175,14 @@ func TestTenantsAndMutation(t *testing.T) {
 		t.Errorf("%+v", response)
 	}
 }
+
+// TestTenantsAreNotShown: what a person reads is the image; the namespace is in the log.
+func TestTenantsAreNotShown(t *testing.T) {
+	f := tenants(t)
+	if text := f.systemError(VerifyPath, "[team-b]reg.example/down:1", "[team-b]reg.example/unsigned:1"); strings.Contains(text, "team-b") || !strings.Contains(text, "reg.example/down:1: ") || !strings.Contains(text, "reg.example/unsigned:1: ") {
+		t.Error(text)
+	}
+	if got := imageIn("[::1]:5000/app:1"); got != "[::1]:5000/app:1" {
+		t.Error(got)
+	}
+}

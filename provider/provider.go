@@ -22,6 +22,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -257,17 +258,26 @@ func decline(keys []string, problem *ratify.Error) []answer {
 	return answers
 }
 
+// imageIn is what a person calls the key: the image, without the namespace that a tenant's key begins with.
+func imageIn(key string) string {
+	// A host that is an IPv6 address is in brackets, too.
+	if namespace, image, ok := strings.Cut(key, "]"); ok && strings.HasPrefix(namespace, "[") && !strings.Contains(namespace, ":") {
+		return shown(image)
+	}
+	return shown(key)
+}
+
 // compose makes one response of the answers: all of them as items, or a systemError if one could not be told.
 func compose(answers []answer, requestID string) *externaldata.ProviderResponse {
 	var refused, unknown []string
 	for _, a := range answers {
 		switch {
 		case a.problem != nil:
-			unknown = append(unknown, fmt.Sprintf("%s: %s: %s. %s", shown(a.key), a.problem.Code, a.problem.UserMessage(), a.problem.UserRemedy()))
+			unknown = append(unknown, fmt.Sprintf("%s: %s: %s. %s", imageIn(a.key), a.problem.Code, a.problem.UserMessage(), a.problem.UserRemedy()))
 		case a.refusal != "":
-			refused = append(refused, shown(a.key)+": "+a.refusal)
+			refused = append(refused, imageIn(a.key)+": "+a.refusal)
 		case a.verdict != nil && !a.verdict.report.IsSuccess:
-			refused = append(refused, fmt.Sprintf("%s: %s: %s", shown(a.key), a.verdict.report.Code, a.verdict.report.Message))
+			refused = append(refused, fmt.Sprintf("%s: %s: %s", imageIn(a.key), a.verdict.report.Code, a.verdict.report.Message))
 		}
 	}
 	if len(unknown) > 0 {
