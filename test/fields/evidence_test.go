@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ const heldImage = "held"
 // newWorld starts the registry, pushes the images and writes the files.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{gate: &gate{held: map[string]*hold{}}, proxy: &proxy{}, values: map[string]string{}, files: filepath.Join(t.TempDir(), "files")}
+	w := &world{gate: &gate{held: map[string]*hold{}}, values: map[string]string{}, files: filepath.Join(t.TempDir(), "files")}
 	var err error
 	if w.Fixture, err = fixture.Start(context.Background(), fixture.Options{Dir: t.TempDir(), Evidence: true, Wrap: w.gate.wrap}); err != nil {
 		t.Fatal(err)
@@ -293,7 +294,13 @@ func (w *world) pushPlain(t *testing.T) {
 // listenFronts puts before the registry what settings of a registry are about, and writes the credentials.
 func (w *world) listenFronts(t *testing.T) {
 	t.Helper()
-	w.values["PROXY"] = listen(t, w.proxy)
+	w.values["PROXY"] = listen(t, w.proxy())
+	w.values["CLOSED"] = "127.0.0.1:1" // nobody listens there
+	self, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.values["SELF"] = strings.ToLower(self) + ":1" // nor there, and it is this machine
 	w.values["BASIC"] = listen(t, w.behind(byPassword))
 	tokenHost := listen(t, http.HandlerFunc(tokens))
 	w.values["TOKENS"] = tokenHost

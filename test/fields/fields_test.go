@@ -60,41 +60,44 @@ func (r row) name(t *testing.T) string {
 
 // check runs the program with the configuration before and after.
 func (r row) check(t *testing.T, w *world) {
-	was := w.start(t, r, r.before(t)).observe(t)
-	is := w.start(t, r, r.after(t)).observe(t)
-	if was != r.was || is != r.is {
-		t.Errorf("%s became %s, want %s and %s", was, is, r.was, r.is)
-	}
-	if was == is {
-		t.Errorf("it has no effect: %s", was)
+	before, after := w.start(t, r, r.before(t)), w.start(t, r, r.after(t))
+	was, is := before.observe(t), after.observe(t)
+	if was != r.was || is != r.is || was == is {
+		t.Errorf("%s became %s, want %s and %s, which differ; the log says\n%s\n%s", was, is, r.was, r.is, before.last, after.last)
 	}
 }
 
 // summarize prints how the fields show.
 func summarize(t *testing.T, fields []string, rows []row, effects map[string][]string) {
 	t.Helper()
-	byVerdict, other := 0, map[string][]string{}
+	byVerdict, others := 0, map[string][]string{}
 	for _, field := range fields {
 		if slices.Contains(effects[field], "") {
 			byVerdict++
 		} else if effects[field] != nil {
-			other[effects[field][0]] = append(other[effects[field][0]], field)
+			others[effects[field][0]] = append(others[effects[field][0]], field)
 		}
 	}
 	var lines []string
-	n := 0
-	for _, effect := range slices.Sorted(maps.Keys(other)) {
-		n += len(other[effect])
-		lines = append(lines, fmt.Sprintf("by %s: %s", effect, strings.Join(other[effect], "; ")))
+	other := 0
+	for _, effect := range slices.Sorted(maps.Keys(others)) {
+		other += len(others[effect])
+		lines = append(lines, fmt.Sprintf("by %s: %s", effect, strings.Join(others[effect], "; ")))
+	}
+	alone := map[string]bool{}
+	for _, r := range rows {
+		if len(r.along) == 0 {
+			alone[r.field(t, r.before(t))] = true
+		}
 	}
 	for _, r := range rows {
-		if len(r.along) > 0 {
-			lines = append(lines, fmt.Sprintf("not alone: %s, with %s: %s", r.field(t, r.before(t)), strings.Join(slices.Sorted(maps.Keys(r.along)), " and "), r.why))
+		if field := r.field(t, r.before(t)); !alone[field] {
+			lines = append(lines, fmt.Sprintf("not alone: %s, with %s: %s", field, strings.Join(slices.Sorted(maps.Keys(r.along)), " and "), r.why))
 		}
 	}
 	for _, field := range slices.Sorted(maps.Keys(exceptions())) {
 		lines = append(lines, fmt.Sprintf("without effect: %s: %s", field, exceptions()[field]))
 	}
 	t.Logf("%d fields in %d rows: %d change a verdict, %d something else, %d are excepted\n%s",
-		len(fields), len(rows), byVerdict, n, len(exceptions()), strings.Join(lines, "\n"))
+		len(fields), len(rows), byVerdict, other, len(exceptions()), strings.Join(lines, "\n"))
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -67,29 +69,9 @@ func (g *gate) letGo(repository string) {
 	delete(g.held, repository)
 }
 
-// A proxy passes plain HTTP on and remembers for which paths.
-type proxy struct {
-	mu    sync.Mutex
-	paths []string
-}
-
-func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	p.paths = append(p.paths, r.URL.Path)
-	p.mu.Unlock()
-	(&httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}}).ServeHTTP(w, r)
-}
-
-// asked tells whether something below a repository was asked for by the proxy.
-func (p *proxy) asked(repository string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, path := range p.paths {
-		if strings.HasPrefix(path, "/v2"+repository+"/") {
-			return true
-		}
-	}
-	return false
+// proxy passes whatever it is asked for on to the fixture's registry.
+func (w *world) proxy() http.Handler {
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: w.Host}) }}
 }
 
 // listen serves on the loopback address and returns host and port.
@@ -102,7 +84,9 @@ func listen(t *testing.T, handler http.Handler) string {
 
 func listenTLS(t *testing.T, handler http.Handler) *httptest.Server {
 	t.Helper()
-	server := httptest.NewTLSServer(handler)
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it are part of the tests
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server
 }

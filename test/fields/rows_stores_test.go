@@ -13,7 +13,7 @@ func registryRows() []row {
 	const field, image = "stores[0].settings.registries[0].", "/signed:v1"
 	open := `host: "${HOST}", plainHTTP: true, allowPrivate: true`
 	byTLS := `host: "%s", allowPrivate: true, caFile: "${FILES}/tls.crt"`
-	const way = "the way of requests"
+	proxied := `host: "*", plainHTTP: true, allowPrivate: true, proxy: "http://${PROXY}"`
 	return []row{
 		{at: field + "host", from: ofRegistry(open), to: "other.example", ask: "${signed}", was: verified, is: "REGISTRY_NOT_ALLOWED"},
 		{at: field + "plainHTTP", from: ofRegistry(open), to: "", ask: "${signed}", was: verified, is: "REGISTRY_UNAVAILABLE"},
@@ -21,8 +21,8 @@ func registryRows() []row {
 		{at: field + "authHosts", from: ofRegistry(`host: "${OPEN}", plainHTTP: true, allowPrivate: true, authHosts: ["${TOKENS}"]`), to: "", ask: "${OPEN}" + image, was: verified, is: "REGISTRY_NOT_ALLOWED"},
 		{at: field + "redirectHosts", from: ofRegistry(fmt.Sprintf(byTLS, "${REDIRECTING}") + `, redirectHosts: ["${BLOBS}"]`), to: "", ask: "${REDIRECTING}" + image, was: verified, is: "REGISTRY_NOT_ALLOWED"},
 		{at: field + "caFile", from: ofRegistry(fmt.Sprintf(byTLS, "${TLS}")), to: "${FILES}/signer/root.crt", ask: "${TLS}" + image, was: verified, is: "REGISTRY_UNAVAILABLE"},
-		{at: field + "proxy", from: ofRegistry(open), to: "http://${PROXY}", ask: "${signed}", see: throughProxy, was: "directly", is: "by the proxy", effect: way},
-		{at: field + "noProxy", from: ofRegistry(open + `, proxy: "http://${PROXY}", noProxy: ["192.0.2.1"]`), to: `["127.0.0.1"]`, ask: "${signed-cose}", see: throughProxy, was: "by the proxy", is: "directly", effect: way},
+		{at: field + "proxy", from: ofRegistry(proxied), to: "http://${CLOSED}", ask: "${SELF}" + image, was: verified, is: "REGISTRY_UNAVAILABLE"},
+		{at: field + "noProxy", from: ofRegistry(proxied + ", noProxy: [other.example]"), to: `["${SELF}"]`, ask: "${SELF}" + image, was: verified, is: "REGISTRY_UNAVAILABLE"},
 	}
 }
 

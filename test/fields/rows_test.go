@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ratify-provider/ratify"
 )
 
 func allRows() []row {
@@ -40,9 +42,8 @@ var (
 // everything is a policy for all repositories.
 func everything(rest string) string { return `{name: default, scopes: ["*"], ` + rest + `}` }
 
-const (
-	verified = "VERIFIED"
-)
+// verified is the code of what may run.
+const verified = string(ratify.Verified)
 
 // moduleRows are about what stores and verifiers have in common.
 func moduleRows() []row {

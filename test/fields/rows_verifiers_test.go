@@ -39,14 +39,17 @@ func notationRows() []row {
 			is:  "add the signer's CA certificate to trust store ca:others, or sign the image with a trusted key"},
 		change(settings+"trustStores[0].files", `["${FILES}/stranger/root.crt"]`, "signed", verified, "UNTRUSTED_SIGNER"),
 		with(change(settings+"trustStores[0].directories", `["${FILES}/directory/stranger"]`, "signed", verified, "UNTRUSTED_SIGNER"), directory...),
-		{at: statement + "name", from: byNotation, to: "other", ask: "${signed}", see: inReport("verifierReports[0].extensions"), was: "?", is: "?", effect: "the report"},
+		{at: statement + "name", from: byNotation, to: "other", ask: "${signed}", see: inReport("verifierReports[0].extensions.statement"), was: "default", is: "other", effect: "the report"},
 		change(statement+"registryScopes", "[other.example/app]", "signed", verified, "NO_TRUST_POLICY"),
 		change(statement+"signatureVerification.level", "permissive", "expired", "CERTIFICATE_EXPIRED", "AUDITED"),
+		{at: statement + "signatureVerification.level", from: byNotation, to: "skip", ask: "${unsigned}", was: "NO_REFERRERS", is: "SKIPPED",
+			along: map[string]string{settings + "trustStores": "", statement + "trustStores": "", statement + "trustedIdentities": ""}, why: "a statement that skips trusts nobody"},
 		change(statement+"signatureVerification.level", "audit", "stranger", "UNTRUSTED_SIGNER", "AUDITED"),
 		with(change(statement+"signatureVerification.level", "permissive", "stranger", "AUDITED", "UNTRUSTED_SIGNER"), "level: strict", "level: audit"),
 		change(statement+"signatureVerification.override", "{authenticTimestamp: log}", "expired", "CERTIFICATE_EXPIRED", "AUDITED"),
 		change(statement+"signatureVerification.override", "{expiry: log}", "ended", "SIGNATURE_EXPIRED", "AUDITED"),
-		change(statement+"signatureVerification.override", "{authenticity: log}", "stranger", "UNTRUSTED_SIGNER", "AUDITED"),
+		// What is revoked is asked of nobody whom a stranger's certificate names.
+		with(change(statement+"signatureVerification.override", "{revocation: skip, authenticity: log}", "stranger", "UNTRUSTED_SIGNER", "AUDITED"), "level: strict", "level: strict, override: {revocation: skip}"),
 		with(change(statement+"signatureVerification.override", "{revocation: log}", "revoked", "CERTIFICATE_REVOKED", "AUDITED"), revoking...),
 		with(change(statement+"signatureVerification.verifyTimestamp", "afterCertExpiry", "signed", "TIMESTAMP_INVALID", verified), stamped...),
 		with(row{at: settings + "trustPolicy.trustPolicies[1].trustStores", from: byNotation, to: `["ca:strangers"]`, ask: "${signed}", was: verified, is: "UNTRUSTED_SIGNER"}, twoStores...),
@@ -66,23 +69,29 @@ func trustRows(kind, rest string) []row {
 	}
 	key := by(`keys: [{name: ci, file: "${FILES}/key.pub"}]`)
 	tags := by(`keys: [{name: ci, file: "${FILES}/key.pub"}], cosignTags: true`)
-	exact := by(fmt.Sprintf(`trustedRoot: "${FILES}/root.json", identities: [{issuer: %q, subject: %q}]`, fixture.Issuer, fixture.Identity))
+	identities := fmt.Sprintf(`trustedRoot: "${FILES}/root.json", identities: [{issuer: %q, subject: %q}]`, fixture.Issuer, fixture.Identity)
+	exact, either := by(identities), by(identities+`, keys: [{name: ci, file: "${FILES}/key.pub"}]`)
 	pattern := by(`trustedRoot: "${FILES}/root.json", identities: [{issuerPattern: '^https://login\.wabbit-networks\.example$', subjectPattern: '^https://ci\.wabbit-networks\.example/.*$'}]`)
 	const settings = "verifiers[0].settings."
 	image := func(name string) string { return "${" + kind + "-" + name + "}" }
-	// What no key or identity vouches for is not a signature by somebody else, but of unknown origin, where it is a document.
-	unknown := "UNTRUSTED_SIGNER"
+	signer := "verifierReports[0].extensions"
+	if kind == "sbom" || kind == "vulnerability" {
+		signer += ".signer"
+	}
 	return []row{
-		{at: settings + "keys[0].name", from: key, to: "other", ask: image("key"), see: inReport("verifierReports[0].extensions.key"), was: "ci", is: "other", effect: "the report"},
-		{at: settings + "keys[0].file", from: key, to: "${FILES}/other.pub", ask: image("key"), was: verified, is: unknown},
+		{at: settings + "keys[0].name", from: key, to: "other", ask: image("key"), see: inReport(signer + ".key"), was: "ci", is: "other", effect: "the report"},
+		{at: settings + "keys[0].file", from: key, to: "${FILES}/other.pub", ask: image("key"), was: verified, is: "UNTRUSTED_SIGNER"},
 		{at: settings + "identities[0].issuer", from: exact, to: "https://other.example", ask: image("id"), was: verified, is: "IDENTITY_MISMATCH"},
 		{at: settings + "identities[0].subject", from: exact, to: "https://other.example", ask: image("id"), was: verified, is: "IDENTITY_MISMATCH"},
 		{at: settings + "identities[0].issuerPattern", from: pattern, to: `'^https://other\.example/.*$'`, ask: image("id"), was: verified, is: "IDENTITY_MISMATCH"},
 		{at: settings + "identities[0].subjectPattern", from: pattern, to: `'^https://other\.example/.*$'`, ask: image("id"), was: verified, is: "IDENTITY_MISMATCH"},
-		{at: settings + "trustedRoot", from: exact, to: "${FILES}/other.json", ask: image("id"), was: verified, is: unknown},
+		{at: settings + "trustedRoot", from: exact, to: "${FILES}/other.json", ask: image("id"), was: verified, is: "UNTRUSTED_SIGNER"},
 		{at: settings + "thresholds.transparencyLogs", from: exact, to: "0", ask: image("unlogged"), was: "TRANSPARENCY_INVALID", is: verified},
 		{at: settings + "thresholds.certificateLogs", from: exact, to: "0", ask: image("uncertified"), was: "TRANSPARENCY_INVALID", is: verified},
 		{at: settings + "thresholds.timestamps", from: exact, to: "1", ask: image("id"), was: verified, is: "TIMESTAMP_INVALID"},
+		// Identities have a threshold of one log by default, and keys none; what is set is for both.
+		{at: settings + "thresholds.transparencyLogs", from: either, to: "1", ask: image("key"), was: verified, is: "TRANSPARENCY_INVALID"},
+		{at: settings + "thresholds.timestamps", from: either, to: "1", ask: image("key"), was: verified, is: "TIMESTAMP_INVALID"},
 		{at: settings + "cosignTags", from: tags, to: "", ask: image("tag"), was: verified, is: "NO_REFERRERS"},
 	}
 }

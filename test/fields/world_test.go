@@ -56,7 +56,6 @@ func mainOf(m *testing.M) int {
 type world struct {
 	*fixture.Fixture
 	gate   *gate
-	proxy  *proxy
 	client *http.Client
 	values map[string]string
 	files  string // the directory of what configurations name
@@ -83,6 +82,7 @@ type run struct {
 	value    func(name string) string
 	config   string
 	provider *program.Provider
+	last     []byte // the last record of a verdict
 }
 
 // start starts a provider with a document.
@@ -96,19 +96,18 @@ func (w *world) start(t *testing.T, r row, document any) *run {
 		}
 	}
 	own := map[string]string{"TENANTS": tenants, "NONE": filepath.Join(dir, "none"), "FILES": w.files}
+	if r.inTenant || r.tenant != "" {
+		// What a tenant's file names must lie beside it.
+		own["FILES"] = filepath.Join(tenants, "files")
+		if err := os.CopyFS(own["FILES"], os.DirFS(w.files)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	file, tenant := document, any(nil)
 	switch {
 	case r.inTenant:
-		// What a tenant's file names must lie beside it.
-		if err := os.CopyFS(filepath.Join(tenants, "files"), os.DirFS(w.files)); err != nil {
-			t.Fatal(err)
-		}
-		own["FILES"] = filepath.Join(tenants, "files")
 		file, tenant = decode(t, defaultStores+delegated), document
 	case r.tenant != "":
-		if err := os.CopyFS(filepath.Join(tenants, "files"), os.DirFS(w.files)); err != nil {
-			t.Fatal(err)
-		}
 		tenant = decode(t, r.tenant)
 	}
 	value := w.value(t, own)
@@ -150,7 +149,9 @@ func (r *run) ask(t *testing.T, key string) program.Record {
 	t.Helper()
 	from := r.provider.Lines()
 	r.post(t, program.VerifyPath, key)
-	return r.record(t, from, key)
+	record := r.record(t, from, key)
+	r.last = record.Line
+	return record
 }
 
 func (r *run) record(t *testing.T, from int, key string) program.Record {
@@ -322,18 +323,4 @@ func besideHeld(t *testing.T, r *run) string {
 	}
 	r.record(t, from, r.Images[heldImage].Reference)
 	return code
-}
-
-// throughProxy sees which way requests for the image's repository take.
-func throughProxy(t *testing.T, r *run) string {
-	t.Helper()
-	record := r.ask(t, r.key())
-	if !record.IsSuccess {
-		t.Errorf("the log says %s", record.Line)
-	}
-	repository, _, _ := strings.Cut(strings.TrimPrefix(record.Subject, r.Host), "@")
-	if r.proxy.asked(repository) {
-		return "by the proxy"
-	}
-	return "directly"
 }
