@@ -49,24 +49,29 @@ func days(d time.Duration) string {
 // of registries alike, whoever read them. They have been read and accepted by their modules before, so what is no
 // certificate is another kind of file.
 func certificatesOf(set *files.Set) []certificate {
+	var found []certificate
+	readAgain(set, func(path string, data []byte) {
+		for _, c := range parseCertificates(data) {
+			sum := sha256.Sum256(c.Raw)
+			found = append(found, certificate{path, c.Subject.String(), c.NotBefore, c.NotAfter, hex.EncodeToString(sum[:])})
+		}
+	})
+	return found
+}
+
+// readAgain reads the files that a configuration was made from, in the order of their names.
+func readAgain(set *files.Set, each func(path string, data []byte)) {
 	paths := set.Paths()
 	slices.Sort(paths)
-	var found []certificate
 	var reader files.Set // not set: it must remember what the configuration was made from, not what is there now
 	for _, path := range paths {
 		if strings.HasSuffix(path, string(os.PathSeparator)) {
 			continue
 		}
-		data, err := reader.Read(path)
-		if err != nil {
-			continue
-		}
-		for _, c := range parseCertificates(data) {
-			sum := sha256.Sum256(c.Raw)
-			found = append(found, certificate{path, c.Subject.String(), c.NotBefore, c.NotAfter, hex.EncodeToString(sum[:])})
+		if data, err := reader.Read(path); err == nil {
+			each(path, data)
 		}
 	}
-	return found
 }
 
 // parseCertificates reads PEM or DER.

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/ratify-provider/ratify"
@@ -21,31 +21,61 @@ import (
 // expiryNotice is how long before its end a certificate is warned about: time enough to have a new one issued.
 const expiryNotice = 30 * 24 * time.Hour
 
+// exemptionNotice is the same for an exemption: time enough to have an image signed.
+const exemptionNotice = 14 * 24 * time.Hour
+
 // A checkResult is what is to be said about a configuration.
 type checkResult struct {
-	File         string         `json:"file"`
-	Valid        bool           `json:"valid"`
-	Errors       []string       `json:"errors"`
-	Warnings     []string       `json:"warnings"`
-	Stores       []checkedPart  `json:"stores,omitempty"`
-	Verifiers    []checkedPart  `json:"verifiers,omitempty"`
-	Policies     []checkedScope `json:"policies,omitempty"`
-	Certificates []certificate  `json:"certificates,omitempty"`
-	Settings     []checkSetting `json:"settings,omitempty"`
+	File         string              `json:"file"`
+	Valid        bool                `json:"valid"`
+	Errors       []string            `json:"errors"`
+	Warnings     []string            `json:"warnings"`
+	Stores       []checkedStore      `json:"stores,omitempty"`
+	Verifiers    []checkedVerifier   `json:"verifiers,omitempty"`
+	Policies     []checkedScope      `json:"policies,omitempty"`
+	Mirrors      []ratify.Mirror     `json:"mirrors,omitempty"`
+	Exemptions   []ratify.Exemption  `json:"exemptions,omitempty"`
+	Tenants      []checkedTenant     `json:"tenants,omitempty"`
+	Delegated    []config.Delegation `json:"delegated,omitempty"`
+	Certificates []certificate       `json:"certificates,omitempty"`
+	Keys         []publicKey         `json:"keys,omitempty"`
+	TrustedRoots []trustedRoot       `json:"trustedRoots,omitempty"`
+	Settings     []checkSetting      `json:"settings,omitempty"`
+	// serves tells that a server runs with the configuration, whatever the errors: they are tenants'.
+	serves bool
 }
 
-type checkedPart struct {
+type checkedStore struct {
 	Name   string   `json:"name"`
 	Type   string   `json:"type"`
-	Scopes []string `json:"scopes,omitempty"`
+	Scopes []string `json:"scopes"`
 }
 
-// A checkedScope is one scope of one policy; the list has the most specific first, as they are looked up.
+type checkedVerifier struct {
+	Name     string        `json:"name"`
+	Type     string        `json:"type"`
+	Evidence ratify.Pieces `json:"evidence"`
+	SignedBy []string      `json:"signedBy,omitempty"`
+}
+
+// A checkedScope is one scope of one policy, for one pattern of namespaces; the list is in the order in which they are
+// looked up: by namespaces and then by scope the most specific first.
 type checkedScope struct {
-	Scope     string   `json:"scope"`
-	Policy    string   `json:"policy"`
-	Require   string   `json:"require"`
-	Verifiers []string `json:"verifiers"`
+	Namespace string           `json:"namespace,omitempty"`
+	Scope     string           `json:"scope"`
+	Policy    string           `json:"policy"`
+	Mode      ratify.Mode      `json:"mode"`
+	Platforms ratify.Platforms `json:"platforms"`
+	Require   string           `json:"require"`
+	Verifiers []string         `json:"verifiers"`
+	Rule      string           `json:"rule,omitempty"`
+}
+
+// A checkedTenant is a file of a tenant. Of a namespace whose file is not valid, every image is refused.
+type checkedTenant struct {
+	Namespace string `json:"namespace"`
+	File      string `json:"file"`
+	Valid     bool   `json:"valid"`
 }
 
 type checkSetting struct {
@@ -60,8 +90,12 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "Check a configuration file",
 		Long: `Check tells everything that is wrong with a configuration, each with its place and
 what was probably meant, or, where nothing is, what it would do: which policy is
-for which repositories, and which certificates it trusts until when. The files
+for which repositories and tenants, what is exempt until when, which name a mirror's
+images have, and which certificates, keys and trusted roots it rests on. The files
 that the configuration names are read. No registry is asked.
+
+A tenant's file that is not good is that tenant's error alone: the rest is shown all
+the same, for a server would run with it.
 
 FILE - is standard input.
 
@@ -122,33 +156,88 @@ func newCheckResult(path string, g *generation, err error, now time.Time) *check
 	if err != nil {
 		return r
 	}
+	r.serves = true
+	r.Valid, r.Errors = len(g.tenantErrors) == 0, append(r.Errors, g.tenantErrors...)
 	for _, m := range g.file.Stores {
-		r.Stores = append(r.Stores, checkedPart{m.Name, m.Type, m.Scopes})
+		r.Stores = append(r.Stores, checkedStore{m.Name, m.Type, m.Scopes})
 	}
-	for _, m := range g.file.Verifiers {
-		r.Verifiers = append(r.Verifiers, checkedPart{Name: m.Name, Type: m.Type})
+	for _, v := range g.setup.Verifiers {
+		r.Verifiers = append(r.Verifiers, checkedVerifier{v.Name, v.Type, piecesOf(v), v.SignedBy})
 	}
-	r.Policies = scopesOf(g.file.Policies)
-	if len(r.Policies) == 0 {
-		r.Warnings = append(r.Warnings, "policies: there is none, so every image is refused")
-	}
-	r.Warnings = append(r.Warnings, g.warnings()...)
-	r.Certificates = certificatesOf(g.files)
-	for _, c := range r.Certificates {
-		if warning := c.warning(now); warning != "" {
-			r.Warnings = append(r.Warnings, warning)
-		}
-	}
+	r.Policies = scopesOf(g.setup.Policies)
+	r.Mirrors, r.Exemptions = g.file.Mirrors, g.file.Exemptions
+	r.Tenants, r.Delegated = g.tenants(), g.file.Tenancy.Delegate
+	r.Certificates, r.Keys, r.TrustedRoots = certificatesOf(g.files), keysOf(g.files), rootsOf(g.files, now)
+	r.warn(g, now)
 	if r.Settings, err = settingsOf(g.file); err != nil {
-		r.Valid, r.Errors = false, linesOf(err)
+		r.Valid, r.serves, r.Errors = false, false, linesOf(err)
 	}
 	return r
 }
 
-// settingsOf lists what the configuration says beside its modules and policies, defaults included.
+// warn says what is good, and not meant or not for long.
+func (r *checkResult) warn(g *generation, now time.Time) {
+	add := func(warning string) {
+		if warning != "" {
+			r.Warnings = append(r.Warnings, warning)
+		}
+	}
+	if len(r.Policies) == 0 {
+		add("policies: there is none, so every image is refused")
+	}
+	for _, warning := range g.warnings() {
+		if !slices.Contains(g.tenantErrors, warning) { // they are errors here
+			add(warning)
+		}
+	}
+	for i, x := range r.Exemptions {
+		if left := x.Expires.Sub(now); left > 0 && left < exemptionNotice {
+			add(fmt.Sprintf("exemptions[%d]: it ends in %s, at %s", i, days(left), x.Expires.UTC().Format(time.RFC3339)))
+		}
+	}
+	for _, c := range r.Certificates {
+		add(c.warning(now))
+	}
+	for _, t := range r.TrustedRoots {
+		add(t.warning())
+	}
+}
+
+// piecesOf is which pieces of evidence decide, by the configuration or by the verifier's own choice.
+func piecesOf(v ratify.NamedVerifier) ratify.Pieces {
+	if v.Evidence != "" {
+		return v.Evidence
+	}
+	if document, ok := v.Verifier.(ratify.DocumentVerifier); ok {
+		pieces, _ := document.Documents()
+		return pieces
+	}
+	return ratify.PiecesAny
+}
+
+// tenants lists the files of tenants.
+func (g *generation) tenants() []checkedTenant {
+	dir := g.file.Tenancy.Directory
+	if dir == "" {
+		return nil
+	}
+	var reader files.Set         // as in readAgain
+	paths, _ := reader.List(dir) // it could be listed a moment ago
+	var list []checkedTenant
+	for _, path := range paths {
+		if ext := filepath.Ext(path); ext == ".yaml" || ext == ".yml" || ext == ".json" {
+			namespace := strings.TrimSuffix(filepath.Base(path), ext)
+			_, invalid := g.setup.Tenancy.Invalid[namespace]
+			list = append(list, checkedTenant{namespace, path, !invalid})
+		}
+	}
+	return list
+}
+
+// settingsOf lists what the configuration says beside its lists, defaults included.
 func settingsOf(file *config.File) ([]checkSetting, error) {
 	rest := *file
-	rest.Stores, rest.Verifiers, rest.Policies = nil, nil, nil
+	rest.Stores, rest.Verifiers, rest.Policies, rest.Exemptions, rest.Mirrors, rest.Tenancy.Delegate = nil, nil, nil, nil, nil, nil
 	data, err := json.Marshal(rest)
 	if err != nil {
 		return nil, fmt.Errorf("encode the settings: %w", err)
@@ -191,21 +280,43 @@ func linesOf(err error) []string {
 	return lines
 }
 
-// scopesOf lists the policies by scope, the most specific first.
+// scopesOf lists the policies by namespace and scope, the most specific first.
 func scopesOf(policies []ratify.Policy) []checkedScope {
 	var scopes []checkedScope
 	for _, p := range policies {
-		for _, scope := range p.Scopes {
-			scopes = append(scopes, checkedScope{scope, p.Name, p.Require.String(), p.Asks()})
+		namespaces := p.Namespaces
+		if len(namespaces) == 0 {
+			namespaces = []string{""}
+		}
+		for _, namespace := range namespaces {
+			for _, scope := range p.Scopes {
+				scopes = append(scopes, checkedScope{namespace, scope, p.Name, cmp.Or(p.Mode, ratify.ModeEnforce),
+					cmp.Or(p.Platforms, ratify.PlatformsIndex), p.Require.String(), p.Asks(), p.Rule})
+			}
 		}
 	}
 	slices.SortStableFunc(scopes, func(a, b checkedScope) int {
 		return cmp.Or(
+			cmp.Compare(openness(a.Namespace), openness(b.Namespace)),
+			cmp.Compare(len(b.Namespace), len(a.Namespace))*openness(a.Namespace),
+			strings.Compare(a.Namespace, b.Namespace),
 			cmp.Compare(generality(a.Scope), generality(b.Scope)),
 			cmp.Compare(len(b.Scope), len(a.Scope)),
 			strings.Compare(a.Scope, b.Scope))
 	})
 	return scopes
+}
+
+// openness orders the forms of namespaces as they are looked up: exact names, prefixes, and the cluster's policies last.
+func openness(namespace string) int {
+	switch {
+	case namespace == "":
+		return 2
+	case strings.HasSuffix(namespace, "*"):
+		return 1
+	default:
+		return 0
+	}
 }
 
 // generality orders the forms of a scope as they are looked up: an exact name, host/path/*, *.domain/*, and * last.
@@ -219,47 +330,5 @@ func generality(scope string) int {
 		return 1
 	default:
 		return 0
-	}
-}
-
-func (a *app) printCheck(r *checkResult) {
-	name := r.File
-	if name == "-" {
-		name = "standard input"
-	}
-	if !r.Valid {
-		for _, line := range r.Errors {
-			fmt.Fprintf(a.err, "error: %s: %s\n", name, line)
-		}
-		fmt.Fprintf(a.out, "%s %s: %s\n", a.ui.paint(red, "✗"), name, plural(len(r.Errors), "error"))
-		return
-	}
-	fmt.Fprintf(a.out, "%s %s is good\n", a.ui.paint(green, "✓"), name)
-	table := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', 0)
-	fmt.Fprint(table, "\nSTORE\tTYPE\tSCOPES\n")
-	for _, s := range r.Stores {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", plain(s.Name), s.Type, strings.Join(s.Scopes, ", "))
-	}
-	fmt.Fprint(table, "\nVERIFIER\tTYPE\n")
-	for _, v := range r.Verifiers {
-		fmt.Fprintf(table, "%s\t%s\n", plain(v.Name), v.Type)
-	}
-	fmt.Fprint(table, "\nSCOPE (most specific first)\tPOLICY\tREQUIRE\tVERIFIERS\n")
-	for _, s := range r.Policies {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", s.Scope, plain(s.Policy), s.Require, strings.Join(s.Verifiers, ", "))
-	}
-	if len(r.Certificates) > 0 {
-		fmt.Fprint(table, "\nCERTIFICATE\tEXPIRES\tFILE\n")
-		for _, c := range r.Certificates {
-			fmt.Fprintf(table, "%s\t%s\t%s\n", plain(c.Subject), c.NotAfter.Format(time.DateOnly), c.File)
-		}
-	}
-	fmt.Fprint(table, "\nSETTING\tVALUE\n")
-	for _, s := range r.Settings {
-		fmt.Fprintf(table, "%s\t%s\n", s.Name, s.Value)
-	}
-	_ = table.Flush() // a.out remembers a failure
-	for _, warning := range r.Warnings {
-		fmt.Fprintf(a.err, "warning: %s\n", warning)
 	}
 }

@@ -249,14 +249,16 @@ func TestTenantsAreWatched(t *testing.T) {
 	}
 }
 
-// TestCheckTellsOfTenants: as a warning, for the cluster's configuration is good.
+// TestCheckTellsOfTenants: a tenant's error is an error, and the rest is told all the same, for the cluster's configuration
+// is good.
 func TestCheckTellsOfTenants(t *testing.T) {
 	s := newTenantSite(t, map[string]string{"team-a.yaml": "policies: [{"})
 	a, stdout, stderr := testApp(t)
-	if err := a.check(formatText, s.path("config.yaml")); err != nil || !strings.Contains(stdout.String(), "is good") {
-		t.Errorf("%s (%v)", stdout, err)
+	err := a.check(formatText, s.path("config.yaml"))
+	if got := stdout.String(); exitCodeOf(err) != exitUsage || !strings.Contains(got, "the rest is good") || !strings.Contains(got, "STORE") {
+		t.Errorf("%s (%v)", got, err)
 	}
-	if want := "warning: " + s.path("tenants") + "/team-a.yaml: the configuration is not valid YAML"; !strings.Contains(stderr.String(), want) {
+	if want := "error: " + s.path("tenants") + "/team-a.yaml: the configuration is not valid YAML"; !strings.Contains(stderr.String(), want) || strings.Contains(stderr.String(), "warning") {
 		t.Errorf("%s\nwant %q", stderr, want)
 	}
 }
