@@ -25,7 +25,7 @@ import (
 // the fixture, as it is (registry.example), as a mirror that has its images but nothing that is attached to them, and behind
 // a password. A name is replaced wherever it stands, in files and in commands; in what a command prints it is put back.
 // Registries that are spoken to over plain HTTP have plainHTTP and allowPrivate added to their entries in a store, or an
-// entry with them; nothing else of a page is changed.
+// entry with them, and commands without a configuration get --plain-http; nothing else of a page is changed.
 var hosts = []struct {
 	name   string // in the pages
 	access access
