@@ -34,13 +34,20 @@ func TestProgramTakesIt(t *testing.T) {
 // run runs the program, which must end well, and returns what it printed.
 func run(t *testing.T, binary string, args ...string) string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), binary, args...)
-	command.Env = append(command.Environ(), programtest.Environment()...)
-	out, err := command.CombinedOutput()
+	out, err := try(t, binary, args...)
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	return string(out)
+	return out
+}
+
+// try is run for what may fail.
+func try(t *testing.T, binary string, args ...string) (string, error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), binary, args...)
+	command.Env = append(command.Environ(), programtest.Environment()...)
+	out, err := command.CombinedOutput()
+	return string(out), err
 }
 
 // unpack writes the files that the pod sees below a folder, which stands for /etc/ratify in the configuration.
