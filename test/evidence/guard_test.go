@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -73,7 +72,11 @@ func newGuard(t *testing.T) *guard {
 	g := &guard{}
 	addresses := []string{"127.0.0.1:0"}
 	if isolated() {
-		for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.53", "::1"} {
+		hosts := []string{"127.0.0.1", "127.0.0.2", "127.0.0.53"}
+		if hasIPv6() {
+			hosts = append(hosts, "::1")
+		}
+		for _, host := range hosts {
 			for _, port := range trapPorts {
 				addresses = append(addresses, net.JoinHostPort(host, port))
 			}
@@ -132,16 +135,17 @@ func (g *guard) end(t *testing.T, ours int64) {
 func (g *guard) tryOut(t *testing.T) {
 	t.Helper()
 	dialer := &net.Dialer{Timeout: time.Minute}
-	for _, try := range []struct {
-		name, network, address string
-		counter                string
-	}{
+	tries := []struct{ name, network, address, counter string }{
 		{"to a trap", "tcp", g.traps[0].address, opened},
 		{"to another port of the loopback interface", "tcp", "127.0.0.1:9", opened},
 		{"out, by IPv4", "tcp4", "192.0.2.1:443", unrouted[0]},
+		{"by datagram", "udp4", "192.0.2.1:53", unrouted[0]},
 		{"out, by IPv6", "tcp6", "[2001:db8::1]:443", unrouted[1]},
-		{"a datagram out", "udp4", "192.0.2.1:53", unrouted[0]},
-	} {
+	}
+	if !hasIPv6() {
+		tries = tries[:len(tries)-1]
+	}
+	for _, try := range tries {
 		before := readCounters(t)[try.counter]
 		if conn, err := dialer.DialContext(t.Context(), try.network, try.address); err == nil {
 			check(t, conn.Close())
@@ -157,14 +161,13 @@ func (g *guard) tryOut(t *testing.T) {
 	if after := readCounters(t)[sent[0]]; after <= before {
 		t.Fatal("a lookup sent no datagram")
 	}
-	asked := slices.ContainsFunc(g.traps, func(trap *trap) bool {
-		return slices.ContainsFunc(trap.met, func(what string) bool { return strings.Contains(what, "rekor") })
-	})
-	if !asked {
-		t.Fatal("a lookup came to no trap")
+	var met []string
+	for _, trap := range g.traps {
+		met = append(met, trap.caught(t)...)
 	}
-	if met := g.traps[0].caught(t); len(met) != 1 {
-		t.Fatalf("the trap has met %q", met)
+	if !slices.ContainsFunc(met, func(what string) bool { return strings.HasPrefix(what, "a connection") }) ||
+		!slices.ContainsFunc(met, func(what string) bool { return strings.Contains(what, "rekor") }) {
+		t.Fatalf("the traps have met %q, no connection or no lookup", met)
 	}
 }
 
@@ -296,6 +299,9 @@ func readCounters(t *testing.T) map[string]int64 {
 			counters[strings.TrimSuffix(names[0], ":")+"."+names[j]] = value
 		}
 	}
+	if !hasIPv6() {
+		return counters
+	}
 	six, err := os.ReadFile("/proc/self/net/snmp6")
 	check(t, err)
 	for line := range strings.Lines(string(six)) {
@@ -305,10 +311,11 @@ func readCounters(t *testing.T) map[string]int64 {
 		check(t, err)
 		counters[name] = value
 	}
-	for _, name := range append(append([]string{opened}, sent...), unrouted...) {
-		if _, ok := counters[name]; !ok {
-			t.Fatalf("the kernel does not count %s, only %s", name, slices.Sorted(maps.Keys(counters)))
-		}
-	}
 	return counters
+}
+
+// hasIPv6 tells whether the kernel knows IPv6; where it does not, nothing can be sent by it.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/self/net/if_inet6")
+	return err == nil
 }
