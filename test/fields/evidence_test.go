@@ -117,6 +117,7 @@ func (w *world) pushNotation(t *testing.T) {
 	good := fixture.Signature{By: w.Signer}
 	w.image(t, heldImage, good)
 	w.image(t, "ended", fixture.Signature{By: w.Signer, Options: notationtest.SignOptions{SigningTime: time.Now().Add(-2 * time.Hour), Expiry: time.Hour}})
+	w.pushHalfRead(t)
 	// The copy in the mirror is unsigned, its signature is at the origin.
 	copied := w.image(t, "mirror")
 	if err := w.Sign(t.Context(), "origin", copied.Descriptor, good); err != nil {
@@ -146,6 +147,20 @@ func (w *world) pushNotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.file(t, "tsa.crt", tsa.Authority.PEM())
+}
+
+// pushHalfRead pushes an image with a good signature and one that cannot be read.
+func (w *world) pushHalfRead(t *testing.T) {
+	t.Helper()
+	image := w.image(t, "half-read", fixture.Signature{By: w.Signer})
+	lost, err := notationtest.Attach(image.Descriptor, []byte("lost"), notationtest.JWS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	artifact := &cosigntest.Artifact{Manifest: lost.Manifest, Descriptor: lost.ManifestDescriptor, Blobs: map[digest.Digest][]byte{lost.ConfigDescriptor.Digest: lost.Config}}
+	if err := w.Attach(t.Context(), "half-read", artifact); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // attach makes a referrer of a signed thing.

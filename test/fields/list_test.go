@@ -1,6 +1,7 @@
 package fields
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -8,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/store/ocilayout"
@@ -35,20 +35,13 @@ func roots() map[string]any {
 	}
 }
 
-// written are types whose text is decoded by a method of their own, and the fields in them that reflection cannot see. What
-// is a list of such fields has an element for each; none is a value.
+// written are the types whose text is decoded by a method of their own, and the fields in them that reflection cannot see.
 func written() map[reflect.Type][]string {
 	return map[reflect.Type][]string{
-		reflect.TypeFor[config.Duration]():  nil,
-		reflect.TypeFor[config.Bytes]():     nil,
-		reflect.TypeFor[ratify.Instant]():   nil,
-		reflect.TypeFor[digest.Digest]():    nil,
-		reflect.TypeFor[ratify.Require]():   {"all", "any", "atLeast", "of"}, // the nodes of its tree
-		reflect.TypeFor[config.Settings]():  nil,                             // the roots of the modules are in it
-		reflect.TypeFor[oras.Secret]():      nil,
-		reflect.TypeFor[ratify.Pieces]():    nil,
-		reflect.TypeFor[ratify.Mode]():      nil,
-		reflect.TypeFor[ratify.Platforms](): nil,
+		reflect.TypeFor[config.Duration](): nil,
+		reflect.TypeFor[config.Bytes]():    nil,
+		reflect.TypeFor[ratify.Instant]():  nil,
+		reflect.TypeFor[ratify.Require]():  {"all", "any", "atLeast", "of"}, // the nodes of its tree
 	}
 }
 
@@ -87,14 +80,11 @@ func (l *lister) structure(prefix string, of reflect.Type) {
 	}
 }
 
-// decodes is what a type has that decodes itself.
-type decodes = json.Unmarshaler
-
 func (l *lister) field(path string, of reflect.Type) {
 	inner, known := written()[of]
 	switch {
 	case of == reflect.TypeFor[config.Settings]():
-		return
+		return // the roots of the modules are in it
 	case known:
 		l.fields = append(l.fields, path)
 		for _, name := range inner {
@@ -103,7 +93,7 @@ func (l *lister) field(path string, of reflect.Type) {
 		return
 	case of == reflect.TypeFor[oras.Sources]():
 		// It takes a single one for a list, and is a list for the rest.
-	case reflect.PointerTo(of).Implements(reflect.TypeFor[decodes]()):
+	case decodesItself(of):
 		l.problems = append(l.problems, fmt.Sprintf("%s is of %s, which decodes itself: the fields in it have to be listed", path, of))
 		return
 	}
@@ -121,6 +111,11 @@ func (l *lister) field(path string, of reflect.Type) {
 	default:
 		l.fields = append(l.fields, path)
 	}
+}
+
+func decodesItself(of reflect.Type) bool {
+	pointer := reflect.PointerTo(of)
+	return pointer.Implements(reflect.TypeFor[json.Unmarshaler]()) || pointer.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
 // exceptions are the fields whose change alone changes nothing, with the reason.

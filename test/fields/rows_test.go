@@ -68,6 +68,7 @@ func moduleRowsOfVerifiers() []row {
 		{at: "verifiers[0].name", from: byNotation, to: "signatures", along: map[string]string{"policies[0].verifiers": "[signatures]"}, why: "a policy names it",
 			ask: "${signed}", see: inReport("verifierReports[0].name"), was: "notation", is: "signatures", effect: "the report"},
 		{at: "verifiers[0].type", from: document(documents, everything("verifiers: [documents]")), to: "vulnerability", ask: "${sbom-key}", was: verified, is: "PREDICATE_MISMATCH"},
+		{at: "verifiers[0].evidence", from: byNotation, to: "all", ask: "${half-read}", was: verified, is: "REGISTRY_INVALID"},
 		evidence("any", "LICENSE_DISALLOWED", verified),
 		{at: "verifiers[0].evidence", from: document(scans, everything("verifiers: [scan]")), to: "any", ask: "${scan-two}", was: "VULNERABILITY_FOUND", is: verified},
 		{at: "verifiers[0].evidence", from: strings.Replace(document(scans, everything("verifiers: [scan]")), "{name: scan,", "{name: scan, evidence: any,", 1), to: "all", ask: "${scan-two}", was: verified, is: "VULNERABILITY_FOUND"},
