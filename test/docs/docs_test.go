@@ -10,6 +10,7 @@ package docs
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -26,6 +27,8 @@ import (
 	"github.com/ratify-provider/ratify/test/chart"
 	"github.com/ratify-provider/ratify/test/program/programtest"
 )
+
+var update = flag.Bool("update", false, "write into the pages what their commands print, and what is denied; what changes from run to run is to be replaced by … again")
 
 func TestMain(m *testing.M) {
 	if name := filepath.Base(os.Args[0]); slices.Contains(standIns(), name) {
@@ -53,6 +56,7 @@ func TestPages(t *testing.T) {
 		for _, b := range p.blocks {
 			t.Run(fmt.Sprintf("%s:%d", p.name, b.line), func(t *testing.T) { r.read(t, b) })
 		}
+		p.rewrite(t, r.edits)
 		if r.unrendered {
 			t.Errorf("%s: no helm command takes the last values.yaml", p.name)
 		}
@@ -73,6 +77,7 @@ type reader struct {
 	// unrendered: values.yaml was written, and no helm command has taken it.
 	unrendered bool
 	left       map[string]string // of notRun
+	edits      []edit
 }
 
 func (r *reader) prepare(t *testing.T, binary string) {
@@ -91,8 +96,8 @@ func (r *reader) read(t *testing.T, b block) {
 	case "yaml":
 		r.write(t, b)
 	case "text":
-		for _, line := range b.lines {
-			r.denied(t, line)
+		for i, line := range b.lines {
+			r.denied(t, b.line+i, line)
 		}
 	default:
 		for _, c := range b.commands() {
@@ -223,7 +228,11 @@ func (r *reader) run(t *testing.T, c command) {
 	if c.output == nil {
 		return
 	}
-	if want := pattern(c.output); !want.MatchString(out) {
+	switch {
+	case pattern(c.output).MatchString(out):
+	case *update && code == c.exit:
+		r.edits = append(r.edits, edit{c.line + 1, len(c.output), strings.Split(strings.TrimRight(out, "\n"), "\n")})
+	default:
 		t.Errorf("%s: %s\nprints\n%s\nthe page says\n%s", at, c.text, out, strings.Join(c.output, "\n"))
 	}
 }
@@ -245,7 +254,7 @@ func (r *reader) shell(t *testing.T, line string) (output string, code int) {
 }
 
 // denied checks what the page says that Gatekeeper says, against the verdict on the image under the last command.
-func (r *reader) denied(t *testing.T, line string) {
+func (r *reader) denied(t *testing.T, number int, line string) {
 	t.Helper()
 	if line == "" {
 		return
@@ -267,8 +276,13 @@ func (r *reader) denied(t *testing.T, line string) {
 	if code != 1 {
 		said = fmt.Sprintf("[ratify-constraint] Could not verify: %s: %s: %s. %s (request 1)", r.in(image[1]), report.Code, report.Message, report.Remedy)
 	}
-	if report.IsSuccess || !pattern([]string{line}).MatchString(r.out(said)+"\n") {
-		t.Errorf("%s would be told\n%s\nthe page says\n%s", command, r.out(said), line)
+	said = anyTrace.ReplaceAllString(r.out(said), "($1 …)")
+	switch {
+	case !report.IsSuccess && pattern([]string{line}).MatchString(said+"\n"):
+	case !report.IsSuccess && *update:
+		r.edits = append(r.edits, edit{number, 1, []string{said}})
+	default:
+		t.Errorf("%s would be told\n%s\nthe page says\n%s", command, said, line)
 	}
 }
 
@@ -281,7 +295,10 @@ func (r *reader) in(text string) string {
 	return strings.ReplaceAll(text, "/etc/ratify/plugins", filepath.Join(r.dir, "bin"))
 }
 
-var anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+var (
+	anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+	anyTrace  = regexp.MustCompile(`\((trace|request) [0-9a-f]+\)`)
+)
 
 func (r *reader) out(text string) string {
 	for _, h := range hosts {

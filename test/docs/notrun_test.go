@@ -27,9 +27,9 @@ var notRun = map[string]string{
 	`kubectl apply -f library/tenants/template.yaml`:                                                                                                                              cluster,
 	`trivy image --format cosign-vuln --output scan.json registry.example/acme/scanned:v1`:                                                                                        scanner,
 	`cosign attest --key cosign.key --type vuln --predicate scan.json registry.example/acme/scanned@sha256:…`:                                                                     signer,
-	`trivy image --format sarif --output scan.sarif registry.example/acme/scanned:v1`:                                                                                             scanner,
-	`oras attach --artifact-type application/sarif+json registry.example/acme/scanned:v1 scan.sarif:application/sarif+json`:                                                       attacher,
-	`notation sign registry.example/acme/scanned@sha256:…   # the digest that oras attach printed`:                                                                                signer,
+	`trivy image --format sarif --output scan.sarif registry.example/acme/sarif:v1`:                                                                                               scanner,
+	`oras attach --artifact-type application/sarif+json registry.example/acme/sarif:v1 scan.sarif:application/sarif+json`:                                                         attacher,
+	`notation sign registry.example/acme/sarif@sha256:…   # the digest that oras attach printed`:                                                                                  signer,
 	`vexctl create --product pkg:oci/cleared@sha256:… --vuln CVE-2021-44228 --status not_affected --justification vulnerable_code_not_in_execute_path > vex.json`:                 scanner,
 	`cosign attest --key cosign.key --type openvex --predicate vex.json registry.example/acme/cleared@sha256:…`:                                                                   signer,
 }

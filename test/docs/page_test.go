@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 // A page is a task's, in its parts.
 type page struct {
+	path   string
 	name   string // cosign.md
 	blocks []block
 }
@@ -34,7 +36,6 @@ func readPages(t *testing.T) []page {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Root finds the main module from anywhere below it, and test/ is below.
 	paths, err := filepath.Glob(filepath.Join(root, "docs", "tasks", "*.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -48,16 +49,17 @@ func readPages(t *testing.T) []page {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pages = append(pages, parsePage(t, filepath.Base(path), string(data)))
+		pages = append(pages, parsePage(t, path, string(data)))
 	}
 	return pages
 }
 
 // parsePage finds the blocks. One whose fence says something else than a known kind would never be looked at, so it is an
 // error.
-func parsePage(t *testing.T, name, text string) page {
+func parsePage(t *testing.T, path, text string) page {
 	t.Helper()
-	p := page{name: name}
+	name := filepath.Base(path)
+	p := page{path: path, name: name}
 	var open *block
 	for i, line := range strings.Split(text, "\n") {
 		switch {
@@ -142,4 +144,29 @@ func pattern(lines []string) *regexp.Regexp {
 	}
 	b.WriteString("$")
 	return regexp.MustCompile(b.String())
+}
+
+// An edit puts other lines in the place of some of a page's; line counts from one.
+type edit struct {
+	line, count int
+	lines       []string
+}
+
+// rewrite makes the edits, which are in the order of the page.
+func (p page) rewrite(t *testing.T, edits []edit) {
+	t.Helper()
+	if len(edits) == 0 {
+		return
+	}
+	data, err := os.ReadFile(p.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(data), "\n")
+	for _, e := range slices.Backward(edits) {
+		lines = slices.Replace(lines, e.line-1, e.line-1+e.count, e.lines...)
+	}
+	if err := os.WriteFile(p.path, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }

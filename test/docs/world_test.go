@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/test/fixture"
 	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 	"github.com/ratify-provider/ratify/verifier/sbom/sbomtest"
@@ -232,6 +234,7 @@ func (w *world) push(ctx context.Context) error {
 		"acme/fork":     {bundle(team)},
 		"acme/api":      {w.keyless(workflow)},
 		"acme/hijacked": {w.keyless(foreign)},
+		"acme/logged":   {w.logged},
 		// provenance.md
 		"acme/app":     {provenance(key, "https://github.com/acme/app")},
 		"acme/strange": {provenance(key, "https://github.com/mallory/app")},
@@ -243,6 +246,7 @@ func (w *world) push(ctx context.Context) error {
 		"acme/scanned":    {scan(key, hour)},
 		"acme/stale":      {scan(key, month)},
 		"acme/vulnerable": {scan(key, hour, log4shell)},
+		"acme/crowded":    slices.Repeat([]attachment{scan(key, hour)}, ratify.MaxEvidence+1),
 		"acme/cleared":    {scan(key, hour, log4shell), vex(key, log4shell)},
 		// tenants.md
 		"team-a/app": {bundle(team)},
@@ -267,21 +271,26 @@ func (w *world) push(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.pushDocument(ctx, "acme/attached")
+	bom, err := sbomtest.CycloneDX(sbomtest.About{Name: "acme/attached", Created: time.Now()}, sbomtest.Package{Name: "hello", Version: "1.0.0", License: "MIT"}).JSON()
+	if err != nil {
+		return err
+	}
+	if err := w.pushDocument(ctx, "acme/attached", sbomtest.TypeCycloneDX, bom); err != nil {
+		return err
+	}
+	return w.pushDocument(ctx, "acme/sarif", "application/sarif+json", []byte(sarif))
 }
 
-// pushDocument pushes an image to which a bill of materials is attached as it is, and signed by Notation.
-func (w *world) pushDocument(ctx context.Context, name string) error {
+// sarif is a report of trivy, which has no time of its own.
+const sarif = `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"Trivy","version":"0.62.0","rules":[]}},"results":[]}]}`
+
+// pushDocument pushes an image to which a document is attached as it is, and signed by Notation.
+func (w *world) pushDocument(ctx context.Context, name, artifactType string, data []byte) error {
 	image, err := w.Push(ctx, name, fixture.Signature{By: w.Signer})
 	if err != nil {
 		return err
 	}
-	document := sbomtest.CycloneDX(sbomtest.About{Name: name, Digest: image.Digest, Created: time.Now()}, sbomtest.Package{Name: "hello", Version: "1.0.0", License: "MIT"})
-	data, err := document.JSON()
-	if err != nil {
-		return err
-	}
-	artifact := plain(image.Descriptor, sbomtest.TypeCycloneDX, data)
+	artifact := plain(image.Descriptor, artifactType, data)
 	if err := w.Attach(ctx, name, artifact); err != nil {
 		return err
 	}
@@ -292,9 +301,9 @@ func (w *world) pushDocument(ctx context.Context, name string) error {
 func plain(subject ocispec.Descriptor, artifactType string, data []byte) *cosigntest.Artifact {
 	empty := ocispec.DescriptorEmptyJSON
 	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"artifactType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},`+
-		`"layers":[{"mediaType":%q,"digest":%q,"size":%d}],"subject":{"mediaType":%q,"digest":%q,"size":%d}}`,
+		`"layers":[{"mediaType":%q,"digest":%q,"size":%d}],"subject":{"mediaType":%q,"digest":%q,"size":%d},"annotations":{%q:%q}}`,
 		ocispec.MediaTypeImageManifest, artifactType, empty.MediaType, empty.Digest, empty.Size,
-		artifactType, digest.FromBytes(data), len(data), subject.MediaType, subject.Digest, subject.Size)
+		artifactType, digest.FromBytes(data), len(data), subject.MediaType, subject.Digest, subject.Size, ocispec.AnnotationCreated, time.Now().UTC().Format(time.RFC3339))
 	return &cosigntest.Artifact{
 		Manifest:   manifest,
 		Descriptor: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: artifactType, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))},
@@ -314,6 +323,22 @@ func bundle(key *cosigntest.Key) attachment {
 func signed(image ocispec.Descriptor, key *cosigntest.Key, statement []byte) (*cosigntest.Artifact, error) {
 	s, err := key.Sign(statement)
 	if err != nil {
+		return nil, err
+	}
+	return cosigntest.AttachBundle(image, s.Bundle()), nil
+}
+
+// logged is a bundle by the key, which a transparency log and a timestamp authority have seen.
+func (w *world) logged(image ocispec.Descriptor) (*cosigntest.Artifact, error) {
+	key, sigstore := w.Trust.Key, w.Trust.Sigstore
+	s, err := key.Sign(cosigntest.SignStatement(image.Digest))
+	if err != nil {
+		return nil, err
+	}
+	if err := sigstore.Log(s, key.PublicPEM(), time.Now()); err != nil {
+		return nil, err
+	}
+	if err := sigstore.Stamp(s, time.Now()); err != nil {
 		return nil, err
 	}
 	return cosigntest.AttachBundle(image, s.Bundle()), nil
