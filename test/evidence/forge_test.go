@@ -86,6 +86,8 @@ type piece struct {
 	by maker
 	// copied takes what was made for another image, and attaches it to this one.
 	copied bool
+	// misfit is bound to this image and signed, and its text says that it is about another.
+	misfit bool
 	// tampered changes what was signed: a signature's bits, and of a document its text, so that it says nothing bad any more.
 	tampered bool
 	// expired is a signature that has ended, or was made when its certificate had; old is how old a document is.
@@ -116,10 +118,15 @@ func (p piece) made() time.Time {
 // about is the image that a piece was made for.
 func (p piece) about(i image) image {
 	if p.copied {
-		other := bytes.Replace(i.manifest, []byte(i.name), []byte(i.name+"-other"), 1)
-		return image{name: i.name, manifest: other, descriptor: describe(ocispec.MediaTypeImageManifest, other)}
+		return i.other()
 	}
 	return i
+}
+
+// other is another image of the same repository.
+func (i image) other() image {
+	manifest := bytes.Replace(i.manifest, []byte(i.name), []byte(i.name+"-other"), 1)
+	return image{name: i.name, manifest: manifest, descriptor: describe(ocispec.MediaTypeImageManifest, manifest)}
 }
 
 func describe(mediaType string, data []byte) ocispec.Descriptor {
@@ -279,6 +286,15 @@ type document struct {
 	write         func(t *testing.T, about image, p piece) json.RawMessage
 }
 
+// text is what the document says in a piece that was made for the image.
+func (d document) text(t *testing.T, about image, p piece) json.RawMessage {
+	t.Helper()
+	if p.misfit {
+		about = about.other()
+	}
+	return d.write(t, about, p)
+}
+
 // attested makes attestations of the document by a key; tag keeps them under cosign's tag.
 func attested(d document, tag bool) func(*testing.T, *forge, image, piece) attachment {
 	return func(t *testing.T, f *forge, i image, p piece) attachment {
@@ -287,7 +303,7 @@ func attested(d document, tag bool) func(*testing.T, *forge, image, piece) attac
 			predicateType = unrelatedPredicate
 		}
 		state := func(p piece) []byte {
-			return cosigntest.Statement(about.descriptor.Digest, predicateType, d.write(t, about, p))
+			return cosigntest.Statement(about.descriptor.Digest, predicateType, d.text(t, about, p))
 		}
 		said := p
 		said.dirty = p.dirty || p.tampered
@@ -303,7 +319,7 @@ func attested(d document, tag bool) func(*testing.T, *forge, image, piece) attac
 func plain(d document, prove func(t *testing.T, f *forge, signed, attachTo ocispec.Descriptor, p piece) *cosigntest.Artifact) func(*testing.T, *forge, image, piece) attachment {
 	return func(t *testing.T, f *forge, i image, p piece) attachment {
 		about := p.about(i)
-		data := d.write(t, about, p)
+		data := d.text(t, about, p)
 		if p.oversized {
 			data = pad(data, oversizedDocument)
 		}
@@ -313,7 +329,7 @@ func plain(d document, prove func(t *testing.T, f *forge, signed, attachTo ocisp
 		case p.tampered:
 			said := p
 			said.dirty = true
-			signed = f.artifact(t, d.artifactType, i.descriptor, d.write(t, about, said), p)
+			signed = f.artifact(t, d.artifactType, i.descriptor, d.text(t, about, said), p)
 		case p.copied:
 			signed = f.artifact(t, d.artifactType, about.descriptor, data, p)
 		}

@@ -64,6 +64,7 @@ var legend = map[rune]string{
 	'd': "a VEX document has no greatest age: which of several counts is told by the cases of several",
 	'g': "there is no list: what is under the tag of an image and made for another is the case of what is copied",
 	'l': "the registry makes the list itself, by the subject that a manifest names; under cosign's tag there is none",
+	'o': "it names no image but the one that it is bound to, which is the case of what is copied",
 	'n': "a signature of the Notary Project, and a document that is an artifact, is a referrer: cosign's tags hold neither",
 	'p': "a bundle is a referrer; under cosign's tag it is in the row of that tag",
 	't': "it is under cosign's tag, whichever way the registry lists referrers",
@@ -77,6 +78,7 @@ const (
 	byOther   = "by a stranger"
 	copied    = "copied from another image"
 	listed    = "listed for another image"
+	misfit    = "proven, but says to be about another image"
 	tampered  = "tampered with"
 	ended     = "expired or too old"
 	dirty     = "disallowed by what it says"
@@ -85,7 +87,7 @@ const (
 	oneBad    = "several, the bad one decides"
 )
 
-var caseNames = []string{good, absent, unrelated, byOther, copied, listed, tampered, ended, dirty, oversized, oneGood, oneBad}
+var caseNames = []string{good, absent, unrelated, byOther, copied, listed, misfit, tampered, ended, dirty, oversized, oneGood, oneBad}
 
 // attach lists the pieces that are attached in a case.
 func (k kind) attach(name string) []piece {
@@ -98,6 +100,8 @@ func (k kind) attach(name string) []piece {
 		return []piece{{by: stranger}}
 	case copied:
 		return []piece{{copied: true}}
+	case misfit:
+		return []piece{{misfit: true}}
 	case tampered:
 		return []piece{{tampered: true}}
 	case ended:
@@ -114,18 +118,14 @@ func (k kind) attach(name string) []piece {
 
 // several are pieces of which strangers', and older ones where the newest decides, say the contrary of the one that decides.
 func (k kind) several(passes bool) []piece {
-	strangers := []piece{{by: stranger, dirty: passes}, {by: foreign, dirty: passes}, {tampered: true}}
-	switch k.pieces {
-	case ratify.PiecesAll:
-		list := append(strangers, piece{})
-		if !passes {
-			list = append(list, piece{dirty: true})
-		}
-		return list
-	case ratify.PiecesNewest:
-		return append(strangers, piece{old: 2 * time.Hour, dirty: passes}, piece{dirty: !passes})
+	list := []piece{{by: stranger, dirty: passes}, {by: foreign, dirty: passes}, {tampered: true}}
+	switch {
+	case k.pieces == ratify.PiecesNewest:
+		return append(list, piece{old: 2 * time.Hour, dirty: passes}, piece{dirty: !passes})
+	case !passes:
+		return append(list, piece{}, piece{dirty: true})
 	}
-	return append(strangers, piece{})
+	return append(list, piece{})
 }
 
 // signatureCases is what is to come of the cases of a signature.
@@ -133,7 +133,7 @@ func signatureCases(byStranger, forOther, changed, after ratify.Code) map[string
 	cases := map[string]outcome{
 		good: {code: ratify.Verified}, absent: {code: ratify.NoReferrers}, unrelated: {code: ratify.NoSignature},
 		byOther: {code: byStranger}, copied: {code: forOther}, listed: {code: forOther}, tampered: {code: changed}, ended: {code: after},
-		dirty: {reason: 'a'}, oversized: {code: ratify.LimitExceeded}, oneGood: {code: ratify.Verified}, oneBad: {reason: 'c'},
+		misfit: {reason: 'o'}, dirty: {reason: 'a'}, oversized: {code: ratify.LimitExceeded}, oneGood: {code: ratify.Verified}, oneBad: {reason: 'c'},
 	}
 	if after == "" {
 		cases[ended] = outcome{reason: 'b'}
@@ -145,7 +145,7 @@ func signatureCases(byStranger, forOther, changed, after ratify.Code) map[string
 func attestedCases(disallowed ratify.Code) map[string]outcome {
 	return map[string]outcome{
 		good: {code: ratify.Verified}, absent: {code: ratify.NoReferrers}, unrelated: {code: ratify.PredicateMismatch},
-		byOther: {code: ratify.UntrustedSigner}, copied: {code: ratify.SubjectMismatch}, listed: {code: ratify.SubjectMismatch}, tampered: {code: ratify.SignatureInvalid},
+		byOther: {code: ratify.UntrustedSigner}, copied: {code: ratify.SubjectMismatch}, listed: {code: ratify.SubjectMismatch}, misfit: {code: ratify.SubjectMismatch}, tampered: {code: ratify.SignatureInvalid},
 		ended: {code: ratify.EvidenceTooOld}, dirty: {code: disallowed}, oversized: {code: ratify.LimitExceeded},
 		oneGood: {code: ratify.Verified}, oneBad: {code: disallowed},
 	}
@@ -202,10 +202,12 @@ func kinds() []kind {
 	byKeyUnderTag := signatureCases(ratify.UntrustedSigner, ratify.SubjectMismatch, ratify.UntrustedSigner, "")
 	// Of a signature that was changed, or made when its certificate had ended, the transparency log knows nothing.
 	byIdentity := signatureCases(ratify.IdentityMismatch, ratify.SubjectMismatch, ratify.TransparencyInvalid, ratify.TransparencyInvalid)
-	underTagAlone := with(attestedCases(ratify.ProvenanceMismatch), ratify.UntrustedSigner, tampered)
-	in := with(plainCases(ratify.ProvenanceMismatch), ratify.PredicateMismatch, unrelated)
+	provenances := without(without(attestedCases(ratify.ProvenanceMismatch), 'o', misfit), 'c', oneBad)
+	provenancesUnderTag := with(without(without(attestedCases(ratify.ProvenanceMismatch), 'o', misfit), 'c', oneBad), ratify.UntrustedSigner, tampered)
+	statements := without(with(plainCases(ratify.ProvenanceMismatch), ratify.PredicateMismatch, unrelated), 'c', oneBad)
+	scans := without(plainCases(ratify.VulnerabilityFound), 'o', misfit)
 	// Whatever is wrong with a VEX document, what it would have cleared is still there.
-	vex := with(attestedCases(""), ratify.VulnerabilityFound, absent, unrelated, byOther, copied, listed, tampered, dirty, oversized, oneBad)
+	vex := with(attestedCases(""), ratify.VulnerabilityFound, absent, unrelated, byOther, copied, listed, misfit, tampered, dirty, oversized, oneBad)
 	vex = without(vex, 'd', ended)
 	return []kind{
 		{name: "Notary Project signature, JWS", verifier: "notation", ways: asReferrer(notary(notationtest.JWS)), without: 'n', cases: byNotary},
@@ -215,16 +217,16 @@ func kinds() []kind {
 		{name: "cosign key, .sig", verifier: "cosign", ways: underTag(cosignSignature(form{tag: true})), without: 't', cases: byKeyUnderTag},
 		{name: "keyless, bundle", verifier: "keyless", ways: asReferrer(cosignSignature(form{keyless: true})), without: 'p', cases: byIdentity},
 		{name: "keyless, .sig", verifier: "keyless", ways: underTag(cosignSignature(form{keyless: true, tag: true})), without: 't', cases: byIdentity},
-		{name: "provenance attested, bundle", verifier: "provenance", ways: asReferrer(attested(provenance, false)), without: 'p', pieces: ratify.PiecesAny, cases: without(attestedCases(ratify.ProvenanceMismatch), 'c', oneBad)},
-		{name: "provenance attested, .att", verifier: "provenance", ways: underTag(attested(provenance, true)), without: 't', pieces: ratify.PiecesAny, cases: without(underTagAlone, 'c', oneBad)},
-		{name: "provenance artifact, signed by Notation", verifier: "provenance-artifact", ways: asReferrer(plain(statement, byNotation)), without: 'n', pieces: ratify.PiecesAny, cases: without(in, 'c', oneBad)},
+		{name: "provenance attested, bundle", verifier: "provenance", ways: asReferrer(attested(provenance, false)), without: 'p', pieces: ratify.PiecesAny, cases: provenances},
+		{name: "provenance attested, .att", verifier: "provenance", ways: underTag(attested(provenance, true)), without: 't', pieces: ratify.PiecesAny, cases: provenancesUnderTag},
+		{name: "provenance artifact, signed by Notation", verifier: "provenance-artifact", ways: asReferrer(plain(statement, byNotation)), without: 'n', pieces: ratify.PiecesAny, cases: statements},
 		{name: "SPDX attested", verifier: "sbom", ways: eitherWay(spdx), pieces: ratify.PiecesAll, cases: attestedCases(ratify.LicenseDisallowed), underTag: changed},
 		{name: "SPDX artifact, signed by Notation", verifier: "sbom-by-notation", ways: asReferrer(plain(spdx, byNotation)), without: 'n', pieces: ratify.PiecesAll, cases: plainCases(ratify.LicenseDisallowed)},
 		{name: "CycloneDX attested", verifier: "sbom", ways: eitherWay(cycloneDX), pieces: ratify.PiecesAll, cases: attestedCases(ratify.LicenseDisallowed), underTag: changed},
 		{name: "CycloneDX artifact, signed by cosign", verifier: "sbom-by-cosign", ways: asReferrer(plain(cycloneDX, byCosign)), without: 'n', pieces: ratify.PiecesAll, cases: plainCases(ratify.LicenseDisallowed)},
-		{name: "SARIF of trivy, signed by Notation", verifier: "scan-artifact", ways: asReferrer(plain(trivy, byNotation)), without: 'n', pieces: ratify.PiecesNewest, cases: plainCases(ratify.VulnerabilityFound)},
-		{name: "SARIF of grype, signed by Notation", verifier: "scan-artifact", ways: asReferrer(plain(grype, byNotation)), without: 'n', pieces: ratify.PiecesNewest, cases: plainCases(ratify.VulnerabilityFound)},
-		{name: "vulnerabilities attested", verifier: "scan", ways: eitherWay(scan), pieces: ratify.PiecesNewest, cases: attestedCases(ratify.VulnerabilityFound), underTag: changed},
+		{name: "SARIF of trivy, signed by Notation", verifier: "scan-artifact", ways: asReferrer(plain(trivy, byNotation)), without: 'n', pieces: ratify.PiecesNewest, cases: scans},
+		{name: "SARIF of grype, signed by Notation", verifier: "scan-artifact", ways: asReferrer(plain(grype, byNotation)), without: 'n', pieces: ratify.PiecesNewest, cases: scans},
+		{name: "vulnerabilities attested", verifier: "scan", ways: eitherWay(scan), pieces: ratify.PiecesNewest, cases: without(attestedCases(ratify.VulnerabilityFound), 'o', misfit), underTag: changed},
 		{name: "OpenVEX attested, beside a scan", verifier: "scan-with-vex", ways: eitherWay(openVEX), scanned: true, pieces: ratify.PiecesNewest, cases: vex},
 	}
 }

@@ -209,7 +209,7 @@ func (w *world) attach(t *testing.T, k kind, i image, name string, way func(*tes
 		add(attested(scan, layered)(t, w.forge, i, piece{dirty: true}))
 	}
 	if name == listed {
-		other := piece{copied: true}.about(i)
+		other := i.other()
 		foreign := way(t, w.forge, other, piece{}).referrers
 		list := listOf(t, i, append(artifacts, foreign[0]))
 		return slices.Concat(artifacts, []*cosigntest.Artifact{other.artifact("")}, foreign, []*cosigntest.Artifact{list})
@@ -220,6 +220,9 @@ func (w *world) attach(t *testing.T, k kind, i image, name string, way func(*tes
 			continue
 		}
 		add(way(t, w.forge, i, p))
+	}
+	if name == misfit {
+		artifacts = append(artifacts, i.other().artifact("")) // a bill of materials is of another image if that is there
 	}
 	if len(layers) > 0 {
 		artifacts = append(artifacts, cosigntest.Collect(i.descriptor.Digest, layers...))
