@@ -28,7 +28,7 @@ import (
 	"github.com/ratify-provider/ratify/test/program/programtest"
 )
 
-var update = flag.Bool("update", false, "write into the pages what their commands print, and what is denied; what changes from run to run is to be replaced by … again")
+var update = flag.Bool("update", false, "write into the pages what their commands print, and what is denied; look at what it wrote: where it changes from run to run there must be …")
 
 func TestMain(m *testing.M) {
 	if name := filepath.Base(os.Args[0]); slices.Contains(standIns(), name) {
@@ -231,7 +231,7 @@ func (r *reader) run(t *testing.T, c command) {
 	switch {
 	case pattern(c.output).MatchString(out):
 	case *update && code == c.exit:
-		r.edits = append(r.edits, edit{c.line + 1, len(c.output), strings.Split(strings.TrimRight(out, "\n"), "\n")})
+		r.edits = append(r.edits, edit{c.line + 1, len(c.output), keepDots(strings.Split(strings.TrimRight(out, "\n"), "\n"), c.output)})
 	default:
 		t.Errorf("%s: %s\nprints\n%s\nthe page says\n%s", at, c.text, out, strings.Join(c.output, "\n"))
 	}
