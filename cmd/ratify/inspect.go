@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,6 +158,7 @@ func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subj
 	}
 	if len(g.setup.Verifiers) > 0 {
 		result.judge(bounded, g, subject, desc)
+		result.nameKinds(root.Referrers)
 	}
 	return result, incomplete, nil
 }
@@ -235,6 +237,17 @@ func (r *inspection) judge(ctx context.Context, g *generation, subject ratify.Su
 	}
 	for _, s := range r.Signatures {
 		s.Verdict = r.verdictOf(s.Digest)
+	}
+}
+
+// nameKinds gives evidence the artifact type that its manifest has, where the listing has none.
+func (r *inspection) nameKinds(referrers []*referrer) {
+	types := map[digest.Digest]string{}
+	for _, r := range referrers {
+		types[r.Digest] = ratify.Truncate(r.ArtifactType)
+	}
+	for i := range r.Evidence {
+		r.Evidence[i].ArtifactType = cmp.Or(r.Evidence[i].ArtifactType, types[r.Evidence[i].Reference])
 	}
 }
 

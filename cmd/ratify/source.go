@@ -251,7 +251,7 @@ func (a *app) remedy(text string) string {
 	for _, stand := range []struct{ words, flag string }{
 		{"plainHTTP", "--plain-http"}, {"caFile", "--ca-file"}, {"credentials", "--docker-config"},
 		{"authHosts", "--auth-host"}, {"redirectHosts", "--redirect-host"}, {"trust store ca:", "--notation-cert"},
-		{"to keys", "--cosign-key"}, {" identities", "--certificate-identity"}, {"trusted root", "--trusted-root"},
+		{"to keys", "--cosign-key"}, {" identities", "--certificate-identity"}, {"trusted root", "--trusted-root"}, {"trustedRoot", "--trusted-root"},
 	} {
 		if strings.Contains(text, stand.words) {
 			flags = append(flags, stand.flag)

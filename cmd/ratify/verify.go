@@ -106,7 +106,7 @@ func (a *app) verify(ctx context.Context, from *source, output format, enforce b
 	case from.configPath() == "" && len(trusted) == 0:
 		return usage("give --config FILE, or --notation-cert FILE with the certificate of the signer's CA, or --cosign-key FILE", "nothing says whom to trust")
 	case enforce && from.configPath() == "":
-		return usage("", "--enforce has no effect without a configuration, for %s enforce", strings.Join(trusted, ", "))
+		return usage("", "--enforce has no effect without a configuration: %s always enforces", strings.Join(trusted, ", "))
 	}
 	g, err := a.load(ctx, from, goodSubjects(parseKeys(images, ratify.ParseKey)))
 	if err == nil && enforce {

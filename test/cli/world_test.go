@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/ratify-provider/ratify/test/fixture"
+	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 	"github.com/ratify-provider/ratify/verifier/notation/notationtest"
 	"oras.land/oras-go/v2/registry/remote"
 )
@@ -45,7 +46,8 @@ const (
 // newWorld starts a registry over HTTP ($HOST), one over HTTPS ($TLS_HOST, its CA $TLS_CA) and one that wants a password
 // ($AUTH_HOST), each with images of its own and a configuration ($CONFIG, $TLS_CONFIG) that trusts their signer.
 // $SIGNER_CERT and $STRANGER_CERT are roots of signers. $DIGEST_SIGNED and so on are digests of $HOST's images, and
-// $SIGNATURE_OF_SIGNED those of their first signatures. $DEAD_HOST is a port on which nobody listens, $SICK_HOST answers
+// $SIGNATURE_OF_SIGNED those of their first signatures. $COSIGN_KEY, $OTHER_KEY, $TRUSTED_ROOT, $IDENTITY and $ISSUER are
+// what fixture.Trust has. $DEAD_HOST is a port on which nobody listens, $SICK_HOST answers
 // 500, $SILENT_HOST never; nor does $WAITING_HOST, which belongs to the one script that awaits a request to it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -76,6 +78,7 @@ func newWorld(t *testing.T) *world {
 		<-r.Context().Done()
 	}))
 	w.describeSigner()
+	w.describeTrust()
 	w.writeCertificates()
 	w.writeAnyHostConfig()
 	for name, image := range w.plain.Images {
@@ -124,6 +127,9 @@ func (w *world) repository(name string) *remote.Repository {
 //	detailed  a COSE signature with everything that a signature can say: metadata, expiry, timestamp
 //	alone     signed by a certificate that nobody has issued
 //	broken    a good signature, and one whose envelope is rubbish
+//	both      signed by Notation's signer and by cosign's key
+//	boxed     an SBOM as a plain artifact, which is signed itself; the image is not
+//	tagged    a signature, an attestation and an SBOM, all under cosign's tags
 func (w *world) pushMore() {
 	w.t.Helper()
 	ctx := context.Background()
@@ -163,6 +169,56 @@ func (w *world) pushMore() {
 	w.must(repo.Push(ctx, artifact.EnvelopeDescriptor, bytes.NewReader(artifact.Envelope)))
 	w.must(repo.Push(ctx, artifact.ManifestDescriptor, bytes.NewReader(artifact.Manifest)))
 	w.set("RUBBISH", artifact.ManifestDescriptor.Digest.String())
+	w.pushEvidence()
+}
+
+func (w *world) pushEvidence() {
+	w.t.Helper()
+	ctx := context.Background()
+	good, key := fixture.Signature{By: w.plain.Signer}, w.plain.Trust.Key
+	both, err := w.plain.Push(ctx, "both", good)
+	w.must(err)
+	w.setImage("both", both)
+	signed, err := key.Sign(cosigntest.SignStatement(both.Digest))
+	w.must(err)
+	w.must(w.plain.Attach(ctx, "both", cosigntest.AttachBundle(both.Descriptor, signed.Bundle())))
+
+	boxed, err := w.plain.Push(ctx, "boxed")
+	w.must(err)
+	w.setImage("boxed", boxed)
+	document, err := json.Marshal(fixture.SPDX("MIT"))
+	w.must(err)
+	sbom := w.attach(boxed, "application/spdx+json", document)
+	w.set("DIGEST_BOXED_SBOM", sbom.Digest.String())
+	w.must(w.plain.Sign(ctx, "boxed", sbom, good))
+
+	tagged, err := w.plain.Push(ctx, "tagged")
+	w.must(err)
+	w.setImage("tagged", tagged)
+	signed, err = key.SignMessage(cosigntest.Payload("registry.example/any", tagged.Digest))
+	w.must(err)
+	w.must(w.plain.Attach(ctx, "tagged", cosigntest.Collect(tagged.Digest, signed.Layer())))
+	attested, err := key.Sign(cosigntest.Statement(tagged.Digest, "https://spdx.dev/Document", fixture.SPDX("MIT")))
+	w.must(err)
+	w.must(w.plain.Attach(ctx, "tagged", cosigntest.Collect(tagged.Digest, attested.Layer())))
+	tag := tagged.Digest.Algorithm().String() + "-" + tagged.Digest.Encoded()
+	w.set("TAG_OF_TAGGED", tag)
+	list, err := w.repository(tagged.Repository).Resolve(ctx, tag+".sig")
+	w.must(err)
+	w.must(w.repository(tagged.Repository).Tag(ctx, list, tag+".sbom"))
+}
+
+// describeTrust sets whom the configuration trusts beside the signer.
+func (w *world) describeTrust() {
+	w.t.Helper()
+	trust := w.plain.Trust
+	other := filepath.Join(w.plain.Dir, "other.pub")
+	w.must(os.WriteFile(other, trust.OtherKey.PublicPEM(), 0o644))
+	w.set("COSIGN_KEY", trust.KeyFile)
+	w.set("OTHER_KEY", other)
+	w.set("TRUSTED_ROOT", trust.RootFile)
+	w.set("IDENTITY", fixture.Identity)
+	w.set("ISSUER", fixture.Issuer)
 }
 
 // attach pushes an artifact whose subject is the image.
