@@ -106,7 +106,7 @@ func (b block) commands() []command {
 		}
 		switch {
 		case continued != "":
-			text, isCommand = continued+strings.TrimSpace(line), true
+			text = continued + strings.TrimSpace(line)
 		case !isCommand && len(commands) > 0:
 			last := &commands[len(commands)-1]
 			last.output = append(last.output, line)
