@@ -30,6 +30,6 @@ var notRun = map[string]string{
 	`trivy image --format sarif --output scan.sarif registry.example/acme/sarif:v1`:                                                                                               scanner,
 	`oras attach --artifact-type application/sarif+json registry.example/acme/sarif:v1 scan.sarif:application/sarif+json`:                                                         attacher,
 	`notation sign registry.example/acme/sarif@sha256:…   # the digest that oras attach printed`:                                                                                  signer,
-	`vexctl create --product pkg:oci/cleared@sha256%3A… --vuln CVE-2021-44228 --status not_affected --justification vulnerable_code_not_in_execute_path > vex.json`:                 scanner,
+	`vexctl create --product pkg:oci/cleared@sha256%3A… --vuln CVE-2021-44228 --status not_affected --justification vulnerable_code_not_in_execute_path > vex.json`:               scanner,
 	`cosign attest --key cosign.key --type openvex --predicate vex.json registry.example/acme/cleared@sha256:…`:                                                                   signer,
 }
