@@ -47,7 +47,7 @@ const (
 // ($AUTH_HOST), each with images of its own and a configuration ($CONFIG, $TLS_CONFIG) that trusts their signer.
 // $SIGNER_CERT and $STRANGER_CERT are roots of signers. $DIGEST_SIGNED and so on are digests of $HOST's images, and
 // $SIGNATURE_OF_SIGNED those of their first signatures. $COSIGN_KEY, $OTHER_KEY, $TRUSTED_ROOT, $IDENTITY and $ISSUER are
-// what fixture.Trust has. $DEAD_HOST is a port on which nobody listens, $SICK_HOST answers
+// what fixture.Trust has, $IN_A_WEEK and $AN_HOUR_AGO are instants. $DEAD_HOST is a port on which nobody listens, $SICK_HOST answers
 // 500, $SILENT_HOST never; nor does $WAITING_HOST, which belongs to the one script that awaits a request to it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -79,6 +79,8 @@ func newWorld(t *testing.T) *world {
 	}))
 	w.describeSigner()
 	w.describeTrust()
+	w.set("IN_A_WEEK", time.Now().Add(7*24*time.Hour+time.Hour).UTC().Format(time.RFC3339))
+	w.set("AN_HOUR_AGO", time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
 	w.writeCertificates()
 	w.writeAnyHostConfig()
 	for name, image := range w.plain.Images {
