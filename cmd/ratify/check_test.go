@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/ratify-provider/ratify/verifier/notation/notationtest"
 )
@@ -76,6 +78,11 @@ func TestScopesAreInTheOrderOfTheEngine(t *testing.T) {
 	for _, scope := range scopes {
 		setup.Policies = append(setup.Policies, ratify.Policy{Name: scope, Scopes: []string{scope}, Verifiers: []string{"v"}})
 	}
+	setup.Tenancy = &ratify.Tenancy{}
+	for _, namespace := range []string{"*", "team-*", "team-a*", "team-a", "zone", "z*"} {
+		setup.Policies = append(setup.Policies, ratify.Policy{Name: "of " + namespace, Namespaces: []string{namespace}, Scopes: []string{"ghcr.io/*"}, Verifiers: []string{"v"}},
+			ratify.Policy{Name: "app of " + namespace, Namespaces: []string{namespace}, Scopes: []string{"ghcr.io/acme/app"}, Verifiers: []string{"v"}})
+	}
 	engine, err := ratify.NewEngine(setup)
 	if err != nil {
 		t.Fatal(err)
@@ -85,16 +92,18 @@ func TestScopesAreInTheOrderOfTheEngine(t *testing.T) {
 		"ghcr.io/acme/app", "ghcr.io/acme/app/part", "ghcr.io/acme/other", "ghcr.io/other", "quay.io/app", "docker.io/library/nginx",
 		"r.example.com/app", "r.eu.example.com/app", "s.eu.example.com/app", "localhost/app",
 	} {
-		report, err := engine.Verify(t.Context(), ratify.Subject{Repository: repository, Tag: "v1"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, l := range listed {
-			if holds(l.Scope, repository) {
-				if l.Policy != report.Policy {
-					t.Errorf("%s: the list says %s, the engine %s", repository, l.Policy, report.Policy)
+		for _, namespace := range []string{"", "team-a", "team-ab", "team-b", "zone", "zoo", "other"} {
+			report, err := engine.Verify(t.Context(), ratify.Subject{Namespace: namespace, Repository: repository, Tag: "v1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range listed {
+				if holds(l.Scope, repository) && (l.Namespace == "" || ratify.MatchNamespace(l.Namespace, namespace)) {
+					if l.Policy != report.Policy {
+						t.Errorf("%s in %q: the list says %s, the engine %s", repository, namespace, l.Policy, report.Policy)
+					}
+					break
 				}
-				break
 			}
 		}
 	}
@@ -112,6 +121,41 @@ func holds(scope, repository string) bool {
 		return strings.HasPrefix(repository, strings.TrimSuffix(scope, "*"))
 	default:
 		return scope == repository
+	}
+}
+
+func TestExemptionWarning(t *testing.T) {
+	now := time.Date(2026, 1, 10, 12, 0, 0, 0, time.UTC)
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct {
+		left time.Duration
+		want []string
+	}{
+		"far from its end": {exemptionNotice, nil},
+		"near its end":     {exemptionNotice - 1, []string{"exemptions[0]: it ends in 13 days, at 2026-01-24T11:59:59Z"}},
+		"its last day":     {day - 1, []string{"exemptions[0]: it ends in less than a day, at 2026-01-11T11:59:59Z"}},
+		"at its end":       {0, []string{"exemptions[0]: it ended at 2026-01-10T12:00:00Z"}},
+	} {
+		setup := ratify.Setup{Now: func() time.Time { return now }, Exemptions: []ratify.Exemption{
+			{Scopes: []string{"*"}, Reason: "r", Expires: ratify.Instant{Time: now.Add(c.left)}}}}
+		g := &generation{file: &config.File{Exemptions: setup.Exemptions}, setup: setup, engine: must(ratify.NewEngine(setup)), files: &files.Set{}}
+		r := newCheckResult("f", g, nil, now)
+		if want := append([]string{"policies: there is none, so every image is refused"}, c.want...); !slices.Equal(r.Warnings, want) {
+			t.Errorf("%s: %q, want %q", name, r.Warnings, want)
+		}
+	}
+}
+
+func TestTableLeavesOutWhatSaysNothing(t *testing.T) {
+	tbl := table{columns: []column{{"NAME", ""}, {"MODE", "enforce"}, {"KIND", "-"}}}
+	var out strings.Builder
+	if tbl.print(&out); out.String() != "" {
+		t.Errorf("without rows: %q", out.String())
+	}
+	tbl.add("a", "", "")
+	tbl.add("b", "enforce", "x")
+	if tbl.print(&out); out.String() != "\nNAME\tKIND\na\t-\nb\tx\n" {
+		t.Errorf("%q", out.String())
 	}
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +245,75 @@ func TestVerdictsAreThoseOfVerify(t *testing.T) {
 				t.Errorf("%d verdicts are printed", n)
 			}
 		})
+	}
+}
+
+// TestInspectJudgesEverything: past the bound of verify, and behind what decides.
+func TestInspectJudgesEverything(t *testing.T) {
+	authority, signer := makeSigner(t)
+	m := newMemory(testImage)
+	const count = ratify.MaxEvidence + 3
+	for range count {
+		m.sign(t, signer, testImage)
+	}
+	g := trusting(t, m, authority, "strict", "*")
+	a, stdout, _ := testApp(t)
+	result, incomplete, err := a.inspectAll(t.Context(), g, testSubject, time.Minute)
+	if err != nil || incomplete != nil {
+		t.Fatal(err, incomplete)
+	}
+	passed := 0
+	for _, v := range result.Evidence {
+		if v.Code == ratify.Verified {
+			passed++
+		}
+	}
+	if passed != count || result.Policy != "default" {
+		t.Errorf("%d of %d passed, policy %q", passed, count, result.Policy)
+	}
+	a.printInspection(result)
+	if got := strings.Count(stdout.String(), "✓ sha256:"); got != count {
+		t.Errorf("%d verdicts are printed", got)
+	}
+}
+
+// TestVerdictOfWhatIsNotExamined: a signature that no verifier of the policy is for has no verdict of another's.
+func TestVerdictOfWhatIsNotExamined(t *testing.T) {
+	signature := digest.FromString("signature")
+	other := ratify.VerifierReport{IsSuccess: true, Name: "cosign", Reference: digest.FromString("other"), Code: ratify.Verified}
+	for name, c := range map[string]struct {
+		r       inspection
+		code    ratify.Code
+		success bool
+	}{
+		"of another's": {inspection{Evidence: []ratify.VerifierReport{other}}, ratify.NotExamined, false},
+		"skipped":      {inspection{Evidence: []ratify.VerifierReport{other, {IsSuccess: true, Code: ratify.Skipped}}}, ratify.Skipped, true},
+		"no policy":    {inspection{Problem: &inspectionError{ratify.NoPolicy, "none"}}, ratify.NoPolicy, false},
+		"its own":      {inspection{Evidence: []ratify.VerifierReport{other, {Reference: signature, Code: ratify.UntrustedSigner}}}, ratify.UntrustedSigner, false},
+	} {
+		if got := c.r.verdictOf(signature); got.Code != c.code || got.IsSuccess != c.success || got.Reference != signature {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestFactsAreBounded(t *testing.T) {
+	facts := map[string]any{"a\x1b": "b\x1b", "list": []any{"x", int64(1)}, "map": map[string]any{"k": true}, "long": strings.Repeat("x", 10_000), "none": math.NaN()}
+	n := &node{}
+	n.addFacts(facts)
+	var out strings.Builder
+	n.printChildren(&out, "")
+	want := "├── \"a\\x1b\": \"b\\x1b\"\n├── list: [\"x\",1]\n├── long: " + ratify.Truncate(strings.Repeat("x", 10_000)) + "\n└── map: {\"k\":true}\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &out, want)
+	}
+	for i := range 1000 {
+		facts[fmt.Sprint(i)] = i
+	}
+	n = &node{}
+	n.addFacts(facts)
+	if len(n.children) > maxShownAttributes+1 {
+		t.Errorf("%d lines", len(n.children))
 	}
 }
 
