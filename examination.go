@@ -22,8 +22,11 @@ type examination struct {
 	subject Subject
 	report  *Report
 
-	found     findings
-	budget    *atomic.Int64 // of maxExaminations, shared by those of platforms and proofs
+	found findings
+	// What one subject may cost, shared by the examinations of its platforms and of proofs.
+	budget *atomic.Int64 // of maxExaminations
+	slots  chan struct{} // one for each piece that a verifier looks at
+
 	mu        sync.Mutex
 	standings []standing // one for each verifier of the policy
 }
@@ -37,7 +40,7 @@ type piece struct {
 
 // newExamination begins with the verifiers that ask for nothing here.
 func newExamination(e *Engine, policy *boundPolicy, s Subject, report *Report) *examination {
-	x := &examination{engine: e, policy: policy, subject: s, report: report, budget: &atomic.Int64{}, standings: make([]standing, len(policy.verifiers))}
+	x := &examination{engine: e, policy: policy, subject: s, report: report, budget: &atomic.Int64{}, slots: make(chan struct{}, maxParallelEvidence), standings: make([]standing, len(policy.verifiers))}
 	x.budget.Store(maxExaminations)
 	for i, v := range policy.verifiers {
 		x.standings[i].mode = v.pieces
@@ -54,6 +57,23 @@ func newExamination(e *Engine, policy *boundPolicy, s Subject, report *Report) *
 		}
 	}
 	return x
+}
+
+// within makes the examination a part of another one, at whose cost it is.
+func (x *examination) within(whole *examination) *examination {
+	x.budget, x.slots = whole.budget, whole.slots
+	return x
+}
+
+// errSpent is told of what was not looked at because too much was before.
+var errSpent = &Error{Code: LimitExceeded, Message: fmt.Sprintf("more than %d pieces of evidence, or lists of them, belong to the image, its platforms and its documents", maxExaminations)}
+
+// spend takes what one step costs from the budget.
+func (x *examination) spend() error {
+	if x.budget.Add(-1) < 0 {
+		return errSpent
+	}
+	return nil
 }
 
 func (x *examination) verdicts() []verdict {
@@ -160,6 +180,9 @@ func (x *examination) find(ctx context.Context, v boundVerifier, repo Repository
 	}
 	add(x.found.referrers)
 	if finder, ok := v.Verifier.(Finder); ok {
+		if err := x.spend(); err != nil {
+			return evidence, err
+		}
 		findCtx, cancel := halfOfWhatIsLeft(ctx)
 		defer cancel()
 		more, err := finder.Find(findCtx, x.found.subject, repo)
@@ -273,6 +296,9 @@ func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository
 // proven before, a stranger can cause it.
 func (x *examination) fail(s *standing, v boundVerifier, evidence ocispec.Descriptor, err error, p *proof) {
 	problem := AsError(err)
+	if problem == errSpent {
+		s.limit = problem
+	}
 	if problem.Code.Definitive() {
 		x.settle(s, v, evidence, Result{Unproven: true, Code: problem.Code, Message: problem.UserMessage(), Remedy: problem.UserRemedy()}, p)
 		return
@@ -293,8 +319,8 @@ func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidenc
 	ctx, cancel := halfOfWhatIsLeft(ctx)
 	defer cancel()
 	defer x.engine.contain(x.report.TraceID, &err)
-	if x.budget.Add(-1) < 0 {
-		return result, nil, &Error{Code: LimitExceeded, Message: fmt.Sprintf("more than %d pieces of evidence are attached to the image, its platforms and its documents", maxExaminations)}
+	if err := x.spend(); err != nil {
+		return result, nil, err
 	}
 	if v.provers != nil {
 		if p, err = x.prove(ctx, v, evidence, repo); err != nil || !p.proven {
@@ -303,6 +329,12 @@ func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidenc
 		used := &proofs{}
 		defer func() { p.end, p.fresh = used.bound(p.end, p.fresh) }()
 		ctx = x.withProver(ctx, v, repo, used)
+	}
+	select {
+	case x.slots <- struct{}{}:
+		defer func() { <-x.slots }()
+	case <-ctx.Done():
+		return result, p, ctx.Err()
 	}
 	result, err = v.Verifier.Verify(ctx, x.found.subject, evidence, repo)
 	return result, p, err
@@ -428,7 +460,7 @@ func (x *examination) obeysRule(ctx context.Context) error {
 	}
 	claims := Claims{Subject: x.subject, MediaType: x.found.subject.MediaType}
 	for i, v := range x.policy.verifiers {
-		for _, o := range x.standings[i].outcomes {
+		for _, o := range x.standings[i].decisive() { // what a newer document has taken the place of says nothing any more
 			if o.passed() && o.report.Reference != "" { // without one it is no evidence: nothing was asked for, or is there
 				facts := map[string]any{}
 				maps.Copy(facts, o.report.Extensions)
@@ -486,6 +518,8 @@ var nearness = []Code{
 	PluginRequired, CertificateInvalid, SignatureInvalid, UntrustedSigner, EvidenceUnproven, SubjectMismatch, EvidenceInvalid,
 }
 
+const notEnough = ", and what was read does not prove the image"
+
 // reason is why the policy refuses: of the refused verifiers' decisive outcomes, the one that came nearest.
 func (x *examination) reason(verdicts []verdict) *Error {
 	best, bestRank, failed := VerifierReport{Code: Internal}, len(nearness)+2, 0
@@ -512,7 +546,7 @@ func (x *examination) reason(verdicts []verdict) *Error {
 		}
 	}
 	if limit != nil {
-		return &Error{Code: LimitExceeded, Message: limit.UserMessage() + ", and what was read does not prove the image"}
+		return &Error{Code: LimitExceeded, Message: strings.TrimSuffix(limit.UserMessage(), notEnough) + notEnough}
 	}
 	e := &Error{Code: best.Code, Message: best.Message, Remedy: best.Remedy}
 	if failed > 1 && best.Reference != "" {

@@ -117,13 +117,15 @@ func (x *examination) examineEach(ctx context.Context, platforms []ocispec.Descr
 
 func (x *examination) examinePlatform(ctx context.Context, platform ocispec.Descriptor, repo Repository, report *Report) (err error) {
 	defer x.engine.contain(x.report.TraceID, &err)
+	if err := x.spend(); err != nil {
+		return err
+	}
 	subject := ocispec.Descriptor{MediaType: platform.MediaType, Digest: platform.Digest, Size: platform.Size}
 	referrers, limit, err := list(ctx, repo, subject)
 	if err != nil {
 		return err
 	}
-	child := newExamination(x.engine, x.policy, x.subject.At(platform.Digest), report)
-	child.budget = x.budget
+	child := newExamination(x.engine, x.policy, x.subject.At(platform.Digest), report).within(x)
 	child.examine(ctx, findings{subject: subject, referrers: referrers, limit: limit}, repo)
 	return child.decide(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -298,11 +299,27 @@ func TestPlatformsAtLoad(t *testing.T) {
 // TestExaminationsAreBounded: what a stranger attaches to every platform and to every document costs no more than the
 // bound, whatever he attaches.
 func TestExaminationsAreBounded(t *testing.T) {
-	var calls atomic.Int64
-	signer := &fakeVerifier{kind: "sig", verify: func(context.Context, ocispec.Descriptor, ocispec.Descriptor, ratify.Repository) (ratify.Result, error) {
-		calls.Add(1)
-		return refuse, nil
-	}}
+	var calls, active, most atomic.Int64
+	look := func(result ratify.Result) func(context.Context, ocispec.Descriptor, ocispec.Descriptor, ratify.Repository) (ratify.Result, error) {
+		return func(ctx context.Context, _, _ ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+			calls.Add(1)
+			if n := active.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			for range 100 {
+				runtime.Gosched() // so that others who may, run beside it
+			}
+			active.Add(-1)
+			// A verifier that waits for proofs gives its place to them, or all would wait for one another.
+			_, err := ratify.Prove(ctx, piece("doc", 1))
+			if err != nil && ratify.AsError(err).Code != ratify.LimitExceeded {
+				t.Error(err)
+			}
+			return result, nil
+		}
+	}
+	signer := &fakeVerifier{kind: "sig", verify: look(refuse)}
+	another := &fakeVerifier{kind: "other", verify: look(pass)}
 	manifests := make([]ocispec.Descriptor, 32)
 	for i := range manifests {
 		manifests[i] = manifestFor(fmt.Sprint(i))
@@ -316,12 +333,15 @@ func TestExaminationsAreBounded(t *testing.T) {
 		if subject.MediaType == ocispec.MediaTypeImageManifest && subject.Size == manifests[0].Size {
 			return documents, nil
 		}
+		if subject.Digest == documents[0].Digest {
+			return pieces("other", 1), nil // it is proven, and its verifier asks for proofs of others
+		}
 		return pieces("sig", ratify.MaxEvidence), nil
 	}
 	setup := ratify.Setup{
 		Verifiers: []ratify.NamedVerifier{
-			{Name: "signer", Verifier: signer},
-			{Name: "v", SignedBy: []string{"signer"}, Verifier: fakeDocuments{&fakeVerifier{kind: "doc", verify: look(pass, nil)}, ratify.PiecesAny, false}},
+			{Name: "signer", Verifier: signer}, {Name: "another", Verifier: another},
+			{Name: "v", SignedBy: []string{"signer", "another"}, Verifier: fakeDocuments{&fakeVerifier{kind: "doc", verify: look(pass)}, ratify.PiecesAll, false}},
 		},
 		Policies: everywhere("v"),
 	}
@@ -331,5 +351,8 @@ func TestExaminationsAreBounded(t *testing.T) {
 	}
 	if n := calls.Load(); n < 300 || n > 500 {
 		t.Errorf("%d examinations", n)
+	}
+	if n := most.Load(); n > 4 {
+		t.Errorf("%d at the same time", n)
 	}
 }

@@ -2,6 +2,7 @@ package ratify
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,12 @@ func (p *proof) refusal() Result {
 	if p == nil || p.why == nil {
 		return Result{}
 	}
-	return Result{Unproven: true, Code: EvidenceUnproven, Message: EvidenceUnproven.Info().Message + ": " + p.why.UserMessage()}
+	code := EvidenceUnproven
+	if p.why.Code == LimitExceeded {
+		// Its signature may be among what was not looked at: it must not be as if the document were not there.
+		code = LimitExceeded
+	}
+	return Result{Unproven: true, Code: code, Message: EvidenceUnproven.Info().Message + ": " + strings.TrimSuffix(p.why.UserMessage(), notEnough)}
 }
 
 // prove verifies a document as a subject. Nothing deeper is followed: whoever is in signedBy has no signedBy himself, and so
@@ -32,14 +38,16 @@ func (x *examination) prove(ctx context.Context, v boundVerifier, evidence ocisp
 	if !IsManifest(evidence.MediaType) || checkDescribed(evidence) != nil {
 		return &proof{why: &Error{Code: NoSignature, Message: "it is no artifact that can be signed on its own"}}, nil
 	}
+	if err := x.spend(); err != nil {
+		return nil, err
+	}
 	document := ocispec.Descriptor{MediaType: evidence.MediaType, Digest: evidence.Digest, Size: evidence.Size}
 	referrers, limit, err := list(ctx, repo, document)
 	if err != nil {
 		return nil, err
 	}
 	report := &Report{TraceID: x.report.TraceID}
-	nested := newExamination(x.engine, v.provers, x.subject.At(evidence.Digest), report)
-	nested.budget = x.budget
+	nested := newExamination(x.engine, v.provers, x.subject.At(evidence.Digest), report).within(x)
 	nested.examine(ctx, findings{subject: document, referrers: referrers, limit: limit}, repo)
 	err = nested.decide(ctx)
 	p := &proof{proven: err == nil, fresh: report.FreshUntil, reports: report.VerifierReports}
@@ -81,9 +89,17 @@ func (p *proofs) bound(end, fresh time.Time) (time.Time, time.Time) {
 
 func (x *examination) withProver(ctx context.Context, v boundVerifier, repo Repository, used *proofs) context.Context {
 	return context.WithValue(ctx, proofKey{}, proveFunc(func(ctx context.Context, evidence ocispec.Descriptor) (bool, error) {
+		// The verifier waits for others, which need its place.
+		<-x.slots
+		defer func() { x.slots <- struct{}{} }()
 		p, err := x.prove(ctx, v, evidence, repo)
-		if err != nil || !p.proven {
+		switch {
+		case err != nil:
 			return false, err
+		case !p.proven && p.why.Code == LimitExceeded:
+			return false, p.why
+		case !p.proven:
+			return false, nil
 		}
 		used.add(p)
 		return true, nil
@@ -92,7 +108,8 @@ func (x *examination) withProver(ctx context.Context, v boundVerifier, repo Repo
 
 // Prove tells a verifier with signedBy whether another document of the subject, beside the one that it examines, is
 // proven: whether one of the verifiers that signedBy names vouches for it. Without signedBy nothing is proven. An error
-// means that it could not be told.
+// means that it could not be told, or that so much is attached to the document that not all was looked at (LIMIT_EXCEEDED).
+// It is for the goroutine in which the engine called Verify.
 func Prove(ctx context.Context, evidence ocispec.Descriptor) (bool, error) {
 	if prove, ok := ctx.Value(proofKey{}).(proveFunc); ok {
 		return prove(ctx, evidence)

@@ -71,7 +71,7 @@ func TestSignedBy(t *testing.T) {
 		{"a stranger signed it", documented(1, 1), signer(refuse, nil), pass, ratify.EvidenceUnproven,
 			"nobody who is trusted vouches for the document: signature is not produced by a trusted signer", false},
 		{"its signature is unreadable", documented(1, 1), signer(pass, unavailable), pass, ratify.RegistryUnavailable, "", false},
-		{"its signatures are more than are examined", documented(1, ratify.MaxEvidence+1), signer(refuse, nil), pass, ratify.EvidenceUnproven, "21 pieces", false},
+		{"its signatures are more than are examined", documented(1, ratify.MaxEvidence+1), signer(refuse, nil), pass, ratify.LimitExceeded, "21 pieces", false},
 		{"it is no artifact", lists{subjectDescriptor.Digest: {blob}}, signer(pass, nil), pass, ratify.EvidenceUnproven, "it is no artifact that can be signed on its own", false},
 		{"it has no name", lists{subjectDescriptor.Digest: {nameless}}, signer(pass, nil), pass, ratify.EvidenceUnproven, "it is no artifact that can be signed on its own", false},
 		{"nothing is attached", lists{}, signer(pass, nil), pass, ratify.NoReferrers, "", false},
@@ -382,5 +382,73 @@ func TestProversDecideAsTheyDo(t *testing.T) {
 		if r, err := ask(t, e, taggedKey); r.Code != ratify.EvidenceUnproven {
 			t.Errorf("%s first: %s %q (%v)", verifiers[0].Name, r.Code, r.Message, err)
 		}
+	}
+}
+
+// TestBuriedSignatures: who may push can bury the signature of a document under others that are none. What is not looked at
+// must not make the document as good as absent: an older one would take its place.
+func TestBuriedSignatures(t *testing.T) {
+	for _, junk := range []int{ratify.MaxEvidence - 1, ratify.MaxEvidence, ratify.MaxReferrers + 100} {
+		for _, mode := range []ratify.Pieces{ratify.PiecesAll, ratify.PiecesNewest} {
+			old, buried := piece("doc", 1), piece("doc", 2)
+			signature := func(n int) ocispec.Descriptor { return piece("sig", n) }
+			l := lists{subjectDescriptor.Digest: {old, buried}, old.Digest: {signature(0)}}
+			for n := range junk {
+				l[buried.Digest] = append(l[buried.Digest], signature(n+1))
+			}
+			l[buried.Digest] = append(l[buried.Digest], signature(0))
+			setup := ratify.Setup{
+				Verifiers: []ratify.NamedVerifier{
+					{Name: "signer", Verifier: &fakeVerifier{kind: "sig", verify: func(_ context.Context, _, e ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+						return ratify.Result{Passed: e.Digest == signature(0).Digest, Code: ratify.UntrustedSigner}, nil
+					}}},
+					{Name: "doc", SignedBy: []string{"signer"}, Evidence: mode, Verifier: fakeDocuments{&fakeVerifier{kind: "doc", verify: func(ctx context.Context, _, e ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+						if proven, err := ratify.Prove(ctx, buried); junk >= ratify.MaxEvidence && (proven || ratify.AsError(err).Code != ratify.LimitExceeded) {
+							t.Errorf("%d: Prove says %t, %v", junk, proven, err)
+						}
+						if e.Digest == buried.Digest {
+							return ratify.Result{Code: ratify.VulnerabilityFound, Made: now}, nil
+						}
+						return ratify.Result{Passed: true, Made: now.Add(-time.Hour)}, nil
+					}}, mode, false}},
+				},
+				Policies: everywhere("doc"),
+			}
+			want := ratify.LimitExceeded
+			if junk < ratify.MaxEvidence {
+				want = ratify.VulnerabilityFound
+			}
+			if r, _ := ask(t, newEngine(t, setup, attached(l)), taggedKey); r.IsSuccess || r.Code != want {
+				t.Errorf("%d others, %s: %s %s", junk, mode, r.Code, r.Message)
+			}
+		}
+	}
+}
+
+// TestRuleSeesWhatDecides: a document that a newer one has taken the place of says nothing any more.
+func TestRuleSeesWhatDecides(t *testing.T) {
+	old, newer := piece("doc", 1), piece("doc", 2)
+	var seen []string
+	setup := ratify.Setup{
+		Verifiers: []ratify.NamedVerifier{{Name: "doc", Verifier: fakeDocuments{&fakeVerifier{kind: "doc", verify: func(_ context.Context, _, e ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+			made := now
+			if e.Digest == old.Digest {
+				made = now.Add(-time.Hour)
+			}
+			return ratify.Result{Passed: true, Made: made}, nil
+		}}, ratify.PiecesNewest, true}}},
+		Policies: everywhere("doc"),
+		CompileRule: func(string) (ratify.Rule, error) {
+			return fakeRule(func(_ context.Context, claims ratify.Claims) (bool, error) {
+				for _, c := range claims.Evidence {
+					seen = append(seen, c.Reference)
+				}
+				return true, nil
+			}), nil
+		},
+	}
+	setup.Policies[0].Rule = "any"
+	if r, err := ask(t, newEngine(t, setup, attached(lists{subjectDescriptor.Digest: {old, newer}})), taggedKey); r.Code != ratify.Verified || !slices.Equal(seen, []string{newer.Digest.String()}) {
+		t.Errorf("%s (%v), the rule saw %s", r.Code, err, seen)
 	}
 }

@@ -85,7 +85,7 @@ const (
 	// PiecesAll passes if there is a proven piece and every proven piece passes.
 	PiecesAll Pieces = "all"
 	// PiecesNewest passes if the proven piece with the latest Result.Made does: an old clean scan never beats a newer
-	// dirty one. Of pieces with the same instant all must pass.
+	// dirty one. Of pieces with the same instant, and of those without a date, all must pass, too.
 	PiecesNewest Pieces = "newest"
 )
 
@@ -120,8 +120,8 @@ type Result struct {
 	// So is each refusal of a Verifier that is no DocumentVerifier, for a signature says nothing but who made it, and one
 	// with the code SUBJECT_MISMATCH. With LIMIT_EXCEEDED it is unread, and may be what decides.
 	Unproven bool
-	// Made is when the evidence came about, by a source that the verifier trusts; zero is before all others. It matters
-	// where the newest piece decides.
+	// Made is when the evidence came about, by a source that the verifier trusts; zero is not known. It matters where the
+	// newest piece decides: one whose date is not known decides beside it.
 	Made time.Time
 	// Extensions are facts for the reader of the report, and what a policy's rule sees of evidence that passed: strings,
 	// numbers, booleans, and lists and maps (by string) of them; text from outside in them must have gone through Truncate.

@@ -51,6 +51,8 @@ func (s *standing) verdict() verdict {
 		}
 	case PiecesNewest:
 		switch {
+		case slices.ContainsFunc(decisive, func(o outcome) bool { return o.proven && !o.passed() && o.made.IsZero() }):
+			return refused // whatever else there is
 		case open: // what is not known may be newer
 			return unknown
 		case good && !bad && s.limit == nil:
@@ -95,7 +97,8 @@ func (s *standing) decisive() []outcome {
 		return all
 	}
 	if s.mode == PiecesNewest {
-		proven = slices.DeleteFunc(proven, func(o outcome) bool { return o.made.Before(newest) })
+		// One without a date may be newer than any.
+		proven = slices.DeleteFunc(proven, func(o outcome) bool { return !o.made.IsZero() && o.made.Before(newest) })
 	}
 	return proven
 }
@@ -123,7 +126,7 @@ func (s *standing) validity() (end, fresh time.Time) {
 // code is how a verifier passed: by its best evidence.
 func (s *standing) code() Code {
 	code := Audited
-	for _, o := range s.outcomes {
+	for _, o := range s.decisive() {
 		if o.passed() && o.report.Code != Audited {
 			code = o.report.Code
 		}

@@ -38,7 +38,7 @@ func holdsWhere(mode ratify.Pieces, world []dated) bool {
 		for _, p := range counted {
 			newest = max(newest, p.hours)
 		}
-		counted = slices.DeleteFunc(counted, func(p dated) bool { return p.hours < newest })
+		counted = slices.DeleteFunc(counted, func(p dated) bool { return p.hours != 0 && p.hours < newest })
 	}
 	isGood := func(p dated) bool { return p.what == good }
 	if mode == ratify.PiecesAny {
@@ -97,6 +97,9 @@ func TestOracleOfPieces(t *testing.T) {
 		{ratify.PiecesNewest, []dated{{bad, 1}, {good, 9}}, ratify.OutcomeVerified},
 		{ratify.PiecesNewest, []dated{{bad, 9}, {good, 9}}, ratify.OutcomeRefused},
 		{ratify.PiecesNewest, []dated{{unproven, 9}, {good, 1}}, ratify.OutcomeVerified},
+		{ratify.PiecesNewest, []dated{{bad, 0}, {good, 9}}, ratify.OutcomeRefused},
+		{ratify.PiecesNewest, []dated{{good, 0}, {good, 9}}, ratify.OutcomeVerified},
+		{ratify.PiecesNewest, []dated{{good, 0}, {bad, 9}}, ratify.OutcomeRefused},
 		{ratify.PiecesNewest, []dated{{good, 1}, {unreadable, 0}}, ratify.OutcomeUnknown},
 	} {
 		if got := outcomeOfPieces(tc.mode, tc.list); got != tc.want {
