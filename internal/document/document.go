@@ -20,6 +20,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/ratify-provider/ratify/internal/sigstore"
+	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
 // A Source says whose documents are believed. It is embedded in the Config of each verifier of documents. The zero value
@@ -44,7 +45,7 @@ type Document struct {
 	Kind Kind
 	// Type is the predicate type, artifact type or media type by which it was found to be.
 	Type string
-	// Data is the predicate, or the blob. It is JSON that CheckJSON accepts; a statement without a predicate has null.
+	// Data is the predicate, or the blob. It is JSON that strictjson.Check accepts; a statement without a predicate has null.
 	Data []byte
 	// Made is when the signature was made, proven by a transparency log or timestamp within the minutes for which the
 	// certificate of an identity is good; zero if nothing proves it. It always is for a key: whoever has the signature can
@@ -140,7 +141,7 @@ func (r *Reader) fromProven(st *sigstore.Statement) (*Document, error) {
 	if err := checkVersion(st.Type); err != nil {
 		return nil, err
 	}
-	return document, CheckJSON(document.Data)
+	return document, strictjson.Check(document.Data)
 }
 
 // refuse makes a refusal of a definitive error. That the evidence belongs to another image is always as good as unproven:
@@ -235,7 +236,7 @@ func (r *Reader) readPlain(ctx context.Context, subject, evidence ocispec.Descri
 	if isStatementType(found) {
 		return r.fromStatement(data, subject)
 	}
-	if err := CheckJSON(data); err != nil {
+	if err := strictjson.Check(data); err != nil {
 		return nil, err
 	}
 	return &Document{Kind: kind, Type: found, Data: data}, nil
@@ -287,4 +288,12 @@ func (r *Reader) fromPredicate(predicateType string, predicate json.RawMessage) 
 		predicate = json.RawMessage("null")
 	}
 	return &Document{Kind: kind, Type: predicateType, Data: predicate}, nil
+}
+
+func malformed(format string, args ...any) *ratify.Error {
+	return &ratify.Error{Code: ratify.EvidenceInvalid, Message: "the document is malformed: " + fmt.Sprintf(format, args...)}
+}
+
+func tooMuch(format string, args ...any) *ratify.Error {
+	return &ratify.Error{Code: ratify.LimitExceeded, Message: "the document is not read: " + fmt.Sprintf(format, args...)}
 }

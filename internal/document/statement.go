@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
 // The types of in-toto statements that are read; version 0.1 is what most tools still write.
@@ -38,7 +39,7 @@ type statement struct {
 // openStatement reads a statement, bare or in a DSSE envelope whose signatures somebody else has answered for, and checks
 // that it is about the subject. Which of the two it is shows in its fields, for both go under the same media types.
 func openStatement(data []byte, subject ocispec.Descriptor) (*statement, error) {
-	if err := CheckJSON(data); err != nil {
+	if err := strictjson.Check(data); err != nil {
 		return nil, err
 	}
 	fields, err := objectOf(data)
@@ -55,7 +56,7 @@ func openStatement(data []byte, subject ocispec.Descriptor) (*statement, error) 
 		if err != nil {
 			return nil, err
 		}
-		if err := CheckJSON(payload); err != nil {
+		if err := strictjson.Check(payload); err != nil {
 			return nil, err
 		}
 		if fields, err = objectOf(payload); err != nil {

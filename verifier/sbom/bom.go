@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ratify-provider/ratify"
-	"github.com/ratify-provider/ratify/internal/document"
+	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
 const (
@@ -19,6 +19,8 @@ const (
 	maxNesting = 32
 	// maxOfOne bounds what one component may have of licences and of package URLs: of the first, large packages have dozens.
 	maxOfOne = 200
+	// maxElements bounds any other list; of a package's references and checksums there are dozens.
+	maxElements = 200_000
 	// maxListed bounds what is kept of tools and of images that a document names: those seen name one or two.
 	maxListed = 8
 )
@@ -89,22 +91,9 @@ func (b *bom) addTool(name, version string) {
 	}
 }
 
-func (b *bom) readCreated(r *reader) error {
-	var text string
-	if err := r.text(&text); err != nil || text == "" {
-		return err
-	}
-	created, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return badly("its time %s is none", ratify.Quote(text))
-	}
-	b.created = created
-	return nil
-}
-
 // A walk goes through one document.
 type walk struct {
-	reader
+	*strictjson.Cursor
 	bom   bom
 	count int              // of components
 	visit func(*component) // it must not keep the component
@@ -112,6 +101,24 @@ type walk struct {
 	// document may have a hundred thousand of 13 bytes.
 	components [maxNesting]component
 }
+
+// object reads an object, or null as an empty one.
+func (w *walk) object(known []string, visit func(name string) error) error {
+	if w.Null() {
+		return nil
+	}
+	return w.Object(known, visit)
+}
+
+// list reads a list, or null as an empty one.
+func (w *walk) list(visit func() error) error {
+	if w.Null() {
+		return nil
+	}
+	return w.List(maxElements, visit)
+}
+
+var errNoName = errors.New("it has no name")
 
 // component returns an empty one.
 func (w *walk) component(depth int) *component {
@@ -138,7 +145,7 @@ func read(kind string, data []byte, visit func(*component)) (bom, error) {
 	if err != nil {
 		return bom{}, invalid(err)
 	}
-	w := &walk{reader: reader{data: data}, visit: visit}
+	w := &walk{Cursor: strictjson.NewCursor(data), visit: visit}
 	if kind == spdxKind {
 		err = w.spdx()
 	} else {
@@ -147,6 +154,9 @@ func read(kind string, data []byte, visit func(*component)) (bom, error) {
 	return w.bom, invalid(err)
 }
 
+// errNotWrapped says that a document is the object itself.
+var errNotWrapped = errors.New("it is not wrapped")
+
 // unwrap takes a document out of what cosign puts around it: a JSON string that holds it, or an object with the field Data
 // that is the document, or such a string (cosign's generic predicate).
 func unwrap(data []byte) ([]byte, error) {
@@ -154,50 +164,47 @@ func unwrap(data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := reader{data: data}
-	if opened, err := r.open('{'); err != nil || !opened {
-		return data, err
-	}
+	c := strictjson.NewCursor(data)
 	var inner []byte
-	for r.more('}') {
-		name, err := r.name()
-		switch {
-		case err != nil:
-		case string(name) == "Data":
-			inner, err = r.value()
-		case string(name) == "Timestamp":
-			err = r.skip()
-		case inner != nil:
-			err = badly("it could be read in two ways: it has the field Data and others")
-		default:
-			return data, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if inner == nil {
+	err = c.Optional(func() error {
+		return c.Object(nil, func(name string) (err error) {
+			switch {
+			case name == "Data":
+				inner, err = c.Raw()
+			case name == "Timestamp":
+			case inner != nil:
+				err = errors.New("it could be read in two ways: it has the field Data and others")
+			default:
+				err = errNotWrapped
+			}
+			return err
+		})
+	})
+	switch {
+	case errors.Is(err, errNotWrapped), err == nil && inner == nil:
 		return data, nil
+	case err != nil:
+		return nil, err
 	}
 	return unstring(inner)
 }
 
 // unstring returns what a JSON string holds, if data is one.
 func unstring(data []byte) ([]byte, error) {
-	r := reader{data: data}
-	if r.peek() != '"' {
+	c := strictjson.NewCursor(data)
+	if c.Next() != '"' {
 		return data, nil
 	}
-	text := ""
-	if err := r.text(&text); err != nil {
+	text, err := c.Text()
+	if err != nil {
 		return nil, err
 	}
 	// What is in a string has not been looked at before.
 	inner := []byte(text)
-	if inside := (&reader{data: inner}); inside.peek() != '{' {
-		return nil, badly("it is text and no JSON document; attest it as JSON (cosign attest --type spdxjson or cyclonedx)")
+	if strictjson.NewCursor(inner).Next() != '{' {
+		return nil, errors.New("it is text and no JSON document; attest it as JSON (cosign attest --type spdxjson or cyclonedx)")
 	}
-	return inner, document.CheckJSON(inner)
+	return inner, strictjson.Check(inner)
 }
 
 func tooMuch(format string, args ...any) error {
@@ -207,11 +214,14 @@ func tooMuch(format string, args ...any) error {
 // invalid gives an error of reading a document its code.
 func invalid(err error) error {
 	var coded *ratify.Error
+	var limit strictjson.LimitError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &coded):
 		return err
+	case errors.As(err, &limit):
+		return tooMuch("%s", ratify.Truncate(err.Error()))
 	}
 	return &ratify.Error{Code: ratify.EvidenceInvalid, Message: "the bill of materials is malformed: " + ratify.Truncate(err.Error())}
 }

@@ -21,9 +21,9 @@ func (w *walk) cycloneDX() error {
 	err := w.object([]string{"bomFormat", "specVersion", "metadata", "components"}, func(name string) error {
 		switch name {
 		case "bomFormat":
-			return w.text(&format)
+			return w.TextInto(&format)
 		case "specVersion":
-			return w.text(&version)
+			return w.TextInto(&version)
 		case "metadata":
 			return w.cycloneDXMetadata()
 		}
@@ -34,9 +34,9 @@ func (w *walk) cycloneDX() error {
 	case err != nil:
 		return err
 	case format != "CycloneDX":
-		return badly("its bomFormat is %s, expected CycloneDX", ratify.Quote(format))
+		return fmt.Errorf("its bomFormat is %s, expected CycloneDX", ratify.Quote(format))
 	case !slices.Contains(versions, version):
-		return badly("its version is %s, and CycloneDX %s are read", ratify.Quote(version), strings.Join(versions, ", "))
+		return fmt.Errorf("its version is %s, and CycloneDX %s are read", ratify.Quote(version), strings.Join(versions, ", "))
 	}
 	w.bom.format = format + "-" + version
 	return nil
@@ -46,7 +46,7 @@ func (w *walk) cycloneDXMetadata() error {
 	return w.object([]string{"timestamp", "tools", "component"}, func(name string) error {
 		switch name {
 		case "timestamp":
-			return w.bom.readCreated(&w.reader)
+			return w.TimeInto(&w.bom.created)
 		case "tools":
 			return w.cycloneDXTools()
 		}
@@ -56,7 +56,7 @@ func (w *walk) cycloneDXMetadata() error {
 
 // cycloneDXTools reads a list of tools, or, as it is from version 1.5 on, an object with a list of components.
 func (w *walk) cycloneDXTools() error {
-	if w.peek() == '{' {
+	if w.Next() == '{' {
 		return w.object([]string{"components"}, func(string) error { return w.list(w.cycloneDXTool) })
 	}
 	return w.list(w.cycloneDXTool)
@@ -66,9 +66,9 @@ func (w *walk) cycloneDXTool() error {
 	name, version := "", ""
 	err := w.object([]string{"name", "version"}, func(field string) error {
 		if field == "name" {
-			return w.text(&name)
+			return w.TextInto(&name)
 		}
-		return w.text(&version)
+		return w.TextInto(&version)
 	})
 	w.bom.addTool(name, version)
 	return err
@@ -79,22 +79,21 @@ func (w *walk) cycloneDXComponent(depth int, described bool) error {
 	if depth == maxNesting {
 		return tooMuch("it has components within components deeper than %d", maxNesting)
 	}
-	place := w.count
 	c := w.component(depth)
 	kind, url := "", ""
 	concluded := 0
 	err := w.object([]string{"type", "group", "name", "version", "purl", "licenses", "components"}, func(name string) error {
 		switch name {
 		case "type":
-			return w.text(&kind)
+			return w.TextInto(&kind)
 		case "group":
-			return w.text(&c.group)
+			return w.TextInto(&c.group)
 		case "name":
-			return w.text(&c.name)
+			return w.TextInto(&c.name)
 		case "version":
-			return w.text(&c.version)
+			return w.TextInto(&c.version)
 		case "purl":
-			return w.text(&url)
+			return w.TextInto(&url)
 		case "licenses":
 			return w.list(func() error { return w.cycloneDXLicense(c, &concluded) })
 		}
@@ -105,9 +104,9 @@ func (w *walk) cycloneDXComponent(depth int, described bool) error {
 	}
 	switch {
 	case err != nil:
-		return placed(place, depth, err)
+		return err
 	case c.name == "":
-		return badly("component %d has no name", place)
+		return errNoName
 	}
 	if concluded > 0 {
 		c.licenses = c.licenses[:concluded]
@@ -119,32 +118,24 @@ func (w *walk) cycloneDXComponent(depth int, described bool) error {
 	return w.add(c)
 }
 
-// placed tells which component it was; of components within components, the outermost.
-func placed(place, depth int, err error) error {
-	if depth > 0 {
-		return err
-	}
-	return fmt.Errorf("component %d: %w", place, err)
-}
-
 // cycloneDXLicense reads one entry: a licence by identifier or name, or an expression. The concluded ones come first.
 func (w *walk) cycloneDXLicense(c *component, concluded *int) error {
 	id, name, expression, acknowledgement := "", "", "", ""
 	err := w.object([]string{"license", "expression", "acknowledgement"}, func(field string) error {
 		switch field {
 		case "expression":
-			return w.text(&expression)
+			return w.TextInto(&expression)
 		case "acknowledgement":
-			return w.text(&acknowledgement)
+			return w.TextInto(&acknowledgement)
 		}
 		return w.object([]string{"id", "name", "acknowledgement"}, func(field string) error {
 			switch field {
 			case "id":
-				return w.text(&id)
+				return w.TextInto(&id)
 			case "name":
-				return w.text(&name)
+				return w.TextInto(&name)
 			}
-			return w.text(&acknowledgement)
+			return w.TextInto(&acknowledgement)
 		})
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package sbom
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,7 +20,7 @@ func (w *walk) spdx() error {
 	err := w.object([]string{"spdxVersion", "creationInfo", "packages"}, func(name string) error {
 		switch name {
 		case "spdxVersion":
-			return w.text(&version)
+			return w.TextInto(&version)
 		case "creationInfo":
 			return w.spdxCreation()
 		}
@@ -29,9 +30,9 @@ func (w *walk) spdx() error {
 	case err != nil:
 		return err
 	case version == "":
-		return badly("it has no spdxVersion")
+		return errors.New("it has no spdxVersion")
 	case version != spdxVersion:
-		return badly("its version is %s, and %s is read", ratify.Quote(version), spdxVersion)
+		return fmt.Errorf("its version is %s, and %s is read", ratify.Quote(version), spdxVersion)
 	}
 	w.bom.format = version
 	return nil
@@ -40,11 +41,11 @@ func (w *walk) spdx() error {
 func (w *walk) spdxCreation() error {
 	return w.object([]string{"created", "creators"}, func(name string) error {
 		if name == "created" {
-			return w.bom.readCreated(&w.reader)
+			return w.TimeInto(&w.bom.created)
 		}
 		return w.list(func() error {
 			creator := ""
-			err := w.text(&creator)
+			err := w.TextInto(&creator)
 			if tool, ok := strings.CutPrefix(creator, "Tool:"); ok {
 				w.bom.addTool(tool, "")
 			}
@@ -62,15 +63,15 @@ func (w *walk) spdxPackage() error {
 	}, func(name string) error {
 		switch name {
 		case "name":
-			return w.text(&c.name)
+			return w.TextInto(&c.name)
 		case "versionInfo":
-			return w.text(&c.version)
+			return w.TextInto(&c.version)
 		case "licenseConcluded":
-			return w.text(&concluded)
+			return w.TextInto(&concluded)
 		case "licenseDeclared":
-			return w.text(&declared)
+			return w.TextInto(&declared)
 		case "primaryPackagePurpose":
-			return w.text(&purpose)
+			return w.TextInto(&purpose)
 		case "externalRefs":
 			return w.list(func() error { return w.spdxReference(c) })
 		}
@@ -78,9 +79,9 @@ func (w *walk) spdxPackage() error {
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("packages[%d]: %w", w.count, err)
+		return err
 	case c.name == "":
-		return badly("packages[%d] has no name", w.count)
+		return errNoName
 	case c.version == noAssertion:
 		c.version = ""
 	}
@@ -101,9 +102,9 @@ func (w *walk) spdxReference(c *component) error {
 	kind, locator := "", ""
 	err := w.object([]string{"referenceType", "referenceLocator"}, func(name string) error {
 		if name == "referenceType" {
-			return w.text(&kind)
+			return w.TextInto(&kind)
 		}
-		return w.text(&locator)
+		return w.TextInto(&locator)
 	})
 	if err != nil || kind != "purl" {
 		return err
@@ -115,9 +116,9 @@ func (w *walk) spdxChecksum(sums *[]digest.Digest) error {
 	algorithm, value := "", ""
 	err := w.object([]string{"algorithm", "checksumValue"}, func(name string) error {
 		if name == "algorithm" {
-			return w.text(&algorithm)
+			return w.TextInto(&algorithm)
 		}
-		return w.text(&value)
+		return w.TextInto(&value)
 	})
 	if d := sha256Digest(value); err == nil && algorithm == "SHA256" && d != "" && len(*sums) < maxListed {
 		*sums = append(*sums, d)

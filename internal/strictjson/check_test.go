@@ -1,4 +1,4 @@
-package document_test
+package strictjson_test
 
 import (
 	"encoding/json"
@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/ratify-provider/ratify"
-	"github.com/ratify-provider/ratify/internal/document"
+	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
 func manyNames(n int) string {
@@ -23,7 +23,7 @@ func nested(depth int) string {
 	return strings.Repeat("[", depth) + strings.Repeat("]", depth)
 }
 
-func TestCheckJSON(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, tc := range []struct {
 		name, data string
 		want       ratify.Code
@@ -36,7 +36,7 @@ func TestCheckJSON(t *testing.T) {
 		{"scalar", `"a"`, ""},
 		{"null", `null`, ""},
 		{"siblings do not share names", `[{"a":1},{"a":1},[{"a":1}],{"a":{"a":{"a":1}}}]`, ""},
-		{"as deep as allowed", nested(document.MaxDepth), ""},
+		{"as deep as allowed", nested(strictjson.MaxDepth), ""},
 		{"as many names as allowed", manyNames(10_000), ""},
 
 		{"twice", `{"a":1,"a":1}`, ratify.EvidenceInvalid},
@@ -47,7 +47,7 @@ func TestCheckJSON(t *testing.T) {
 		{"twice among many", strings.TrimSuffix(manyNames(100), "}") + `,"n99":1}`, ratify.EvidenceInvalid},
 		{"twice among many, an early one", strings.TrimSuffix(manyNames(100), "}") + `,"n1":1}`, ratify.EvidenceInvalid},
 		{"too many names", manyNames(10_001), ratify.LimitExceeded},
-		{"too deep", nested(document.MaxDepth + 1), ratify.LimitExceeded},
+		{"too deep", nested(strictjson.MaxDepth + 1), ratify.LimitExceeded},
 		{"far too deep", nested(1_000_000), ratify.LimitExceeded},
 		{"too deep and not closed", strings.Repeat(`{"a":`, 1_000_000), ratify.LimitExceeded},
 		{"closed too often", strings.Repeat("]", 1000) + nested(200), ratify.EvidenceInvalid},
@@ -61,7 +61,7 @@ func TestCheckJSON(t *testing.T) {
 		{"number with a leading zero", `{"a":01}`, ratify.EvidenceInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			err := document.CheckJSON([]byte(tc.data))
+			err := strictjson.Check([]byte(tc.data))
 			if code(err) != tc.want {
 				t.Fatalf("%v, want %q", err, tc.want)
 			}
@@ -85,7 +85,7 @@ func code(err error) ratify.Code {
 	}
 }
 
-// hasTwice tells by the library's tokens whether an object has a name twice: slower than CheckJSON, and written apart.
+// hasTwice tells by the library's tokens whether an object has a name twice: slower than Check, and written apart.
 func hasTwice(d *json.Decoder) bool {
 	token, err := d.Token()
 	if err != nil {
@@ -110,12 +110,12 @@ func hasTwice(d *json.Decoder) bool {
 	return twice
 }
 
-func FuzzCheckJSON(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{`{"a":{"a":1},"b":[1,"x",{"\u0061":null,"a":0}]}`, `{"a":1,"a":2}`, `[[[[`, "\"\\", `{"":{"":""}}`, nested(101)} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		err := document.CheckJSON(data)
+		err := strictjson.Check(data)
 		if err == nil && !json.Valid(data) {
 			t.Fatal("accepted what is no JSON")
 		}
@@ -128,12 +128,12 @@ func FuzzCheckJSON(f *testing.F) {
 	})
 }
 
-func BenchmarkCheckJSON(b *testing.B) {
+func BenchmarkCheck(b *testing.B) {
 	pkg := `{"SPDXID":"SPDXRef-1","name":"a package","versionInfo":"1.2.3","licenseConcluded":"Apache-2.0","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/a@1.2.3"}]}`
 	data := []byte("[" + strings.TrimSuffix(strings.Repeat(pkg+",", 16<<20/len(pkg)), ",") + "]")
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if err := document.CheckJSON(data); err != nil {
+		if err := strictjson.Check(data); err != nil {
 			b.Fatal(err)
 		}
 	}

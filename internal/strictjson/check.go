@@ -1,4 +1,6 @@
-package document
+// Package strictjson reads JSON that all readers read alike: it refuses what two could understand differently, and reads
+// the rest in place. It knows no format. Begin at Check and Cursor.
+package strictjson
 
 import (
 	"bytes"
@@ -20,11 +22,11 @@ const (
 	fewNames = 16
 )
 
-// CheckJSON refuses what two readers could read differently, or what takes more than it is worth to read: text that is not
+// Check refuses what two readers could read differently, or what takes more than it is worth to read: text that is not
 // one JSON value in UTF-8 (RFC 8259 section 8.1), an object with a name that is there twice (section 4 leaves open which
 // counts), nesting deeper than MaxDepth, an object of more than 10,000 names. It takes memory for the names of the objects
 // that are open and no more. Errors are *ratify.Error with EVIDENCE_INVALID or LIMIT_EXCEEDED.
-func CheckJSON(data []byte) error {
+func Check(data []byte) error {
 	if !utf8.Valid(data) {
 		return malformed("it is not UTF-8")
 	}
