@@ -44,12 +44,12 @@ func (a *app) printCheck(r *checkResult) {
 func (r *checkResult) printParts(w io.Writer) {
 	stores := table{columns: []column{{"STORE", ""}, {"TYPE", ""}, {"SCOPES", ""}}}
 	for _, s := range r.Stores {
-		stores.add(plain(s.Name), s.Type, list(s.Scopes))
+		stores.add(plain(s.Name), s.Type, commas(s.Scopes))
 	}
 	stores.print(w)
 	verifiers := table{columns: []column{{"VERIFIER", ""}, {"TYPE", ""}, {"EVIDENCE", ""}, {"SIGNED BY", "-"}}}
 	for _, v := range r.Verifiers {
-		verifiers.add(plain(v.Name), v.Type, string(v.Evidence), list(v.SignedBy))
+		verifiers.add(plain(v.Name), v.Type, string(v.Evidence), commas(v.SignedBy))
 	}
 	verifiers.print(w)
 	policies := table{columns: []column{{"NAMESPACE", "-"}, {"SCOPE (most specific first)", ""}, {"POLICY", ""},
@@ -57,7 +57,7 @@ func (r *checkResult) printParts(w io.Writer) {
 	rules := table{columns: []column{{"POLICY", ""}, {"RULE", ""}}}
 	told := map[string]bool{}
 	for _, s := range r.Policies {
-		policies.add(s.Namespace, s.Scope, plain(s.Policy), string(s.Mode), s.Require, list(s.Verifiers), string(s.Platforms))
+		policies.add(s.Namespace, s.Scope, plain(s.Policy), string(s.Mode), s.Require, commas(s.Verifiers), string(s.Platforms))
 		if s.Rule != "" && !told[s.Policy] {
 			told[s.Policy] = true
 			rules.add(plain(s.Policy), oneLine(s.Rule))
@@ -76,7 +76,7 @@ func (r *checkResult) printParts(w io.Writer) {
 		for _, d := range x.Digests {
 			digests = append(digests, d.String())
 		}
-		exemptions.add(list(x.Scopes), list(digests), list(x.Namespaces), x.Expires.UTC().Format(time.RFC3339), plain(x.Reason))
+		exemptions.add(commas(x.Scopes), commas(digests), commas(x.Namespaces), x.Expires.UTC().Format(time.RFC3339), plain(x.Reason))
 	}
 	exemptions.print(w)
 	r.printTenants(w)
@@ -85,7 +85,7 @@ func (r *checkResult) printParts(w io.Writer) {
 func (r *checkResult) printTenants(w io.Writer) {
 	delegated := table{columns: []column{{"DELEGATED TO", ""}, {"SCOPES", ""}}}
 	for _, d := range r.Delegated {
-		delegated.add(list(d.Namespaces), list(d.Scopes))
+		delegated.add(commas(d.Namespaces), commas(d.Scopes))
 	}
 	delegated.print(w)
 	tenants := table{columns: []column{{"TENANT", ""}, {"STATE", ""}, {"FILE", ""}}}
@@ -166,7 +166,7 @@ func (t *table) print(w io.Writer) {
 	}
 }
 
-func list(items []string) string { return strings.Join(items, ", ") }
+func commas(items []string) string { return strings.Join(items, ", ") }
 
 // oneLine makes one line of an expression that may be written in several.
 func oneLine(expression string) string { return plain(strings.Join(strings.Fields(expression), " ")) }
