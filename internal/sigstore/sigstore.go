@@ -143,7 +143,7 @@ func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Desc
 	if err != nil {
 		return nil, Signer{}, err
 	}
-	return &Statement{Type: statement.Type, PredicateType: statement.PredicateType, Predicate: statement.Predicate}, signer, nil
+	return &statement.Statement, signer, nil
 }
 
 // Refusal makes a result of an error of Signature or Statement: where it looked and nobody trusted has signed, a refusal

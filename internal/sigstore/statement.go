@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -11,6 +13,7 @@ import (
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
 // payloadTypeStatement is the DSSE payload type of in-toto statements.
@@ -20,56 +23,112 @@ const payloadTypeStatement = "application/vnd.in-toto+json"
 // library's bound as well.
 const maxSubjects = 1024
 
+// strong are the digest algorithms that bind a statement to a subject, as in-toto and as go-digest name them.
+var strong = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
+
+// statementFields are the names that are read of a statement.
+var statementFields = []string{"_type", "subject", "predicateType", "predicate"}
+
 // statement is an in-toto statement that is not proven yet.
 type statement struct {
-	Type    string `json:"_type"`
-	Subject []struct {
-		Digest map[string]string `json:"digest"`
-	} `json:"subject"`
-	PredicateType string          `json:"predicateType"`
-	Predicate     json.RawMessage `json:"predicate"`
+	Statement
+	subjects int
+	named    map[digest.Algorithm][]string // the subjects' digests by strong algorithms
 }
 
 func parseStatement(envelope *protodsse.Envelope) (*statement, error) {
+	payload := envelope.GetPayload()
 	if envelope.GetPayloadType() != payloadTypeStatement {
 		return nil, malformed("its payload type is %s, not %s", ratify.Quote(envelope.GetPayloadType()), payloadTypeStatement)
 	}
-	var s statement
-	if err := json.Unmarshal(envelope.GetPayload(), &s); err != nil {
-		return nil, malformed("its statement is no JSON: %s", reason(err))
+	if !json.Valid(payload) {
+		return nil, malformed("its statement is no JSON")
 	}
+	s := &statement{named: map[digest.Algorithm][]string{}}
+	err := checkFields(payload)
+	if err == nil {
+		err = s.read(payload)
+	}
+	var limit strictjson.LimitError
+	var refused *ratify.Error
 	switch {
+	case errors.As(err, &refused):
+		return nil, err
+	case errors.As(err, &limit):
+		return nil, tooLarge("its statement: %s", err)
+	case err != nil:
+		return nil, malformed("its statement: %s", err)
 	case !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/"):
 		return nil, malformed("its statement is of the type %s, not of in-toto's", ratify.Quote(s.Type))
 	case s.PredicateType == "":
 		return nil, malformed("its statement names no predicate type")
-	case len(s.Subject) == 0:
+	case s.subjects == 0:
 		return nil, malformed("its statement names no subject")
-	case len(s.Subject) > maxSubjects:
-		return nil, tooLarge("its statement has %d subjects, at most %d are read", len(s.Subject), maxSubjects)
 	}
-	return &s, nil
+	return s, nil
 }
 
-// strong are the digest algorithms that bind a statement to a subject, as in-toto and as go-digest name them.
-var strong = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
+// checkFields refuses what two readers could take for two statements: a signature would be good for both. What is within
+// the predicate is not looked at: that is for who judges it, and its signer's fault, who is not known yet.
+func checkFields(payload []byte) error {
+	c := strictjson.NewCursor(payload)
+	seen := map[string]bool{}
+	return c.Object(statementFields, func(name string) error {
+		if seen[name] {
+			return errors.New("it is there twice")
+		}
+		seen[name] = true
+		if name == "predicate" {
+			return nil
+		}
+		value, err := c.Raw()
+		if err != nil {
+			return err
+		}
+		return strictjson.Check(value)
+	})
+}
+
+func (s *statement) read(payload []byte) error {
+	c := strictjson.NewCursor(payload)
+	return c.Object(statementFields, func(name string) (err error) {
+		switch name {
+		case "_type":
+			return c.TextInto(&s.Type)
+		case "predicateType":
+			return c.TextInto(&s.PredicateType)
+		case "predicate":
+			s.Predicate, err = c.Raw()
+			return err
+		}
+		return c.List(maxSubjects, func() error {
+			s.subjects++
+			return c.Object([]string{"digest"}, func(string) error {
+				return c.Optional(func() error { return s.readDigests(c) })
+			})
+		})
+	})
+}
+
+func (s *statement) readDigests(c *strictjson.Cursor) error {
+	return c.Object(nil, func(name string) error {
+		var value string
+		err := c.TextInto(&value)
+		if a := digest.Algorithm(name); value != "" && slices.Contains(strong, a) {
+			s.named[a] = append(s.named[a], value)
+		}
+		return err
+	})
+}
 
 // find tells by which digest the statement names the subject. The subject's own algorithm is looked at first; the manifest
 // is read only where the statement has none but others.
 func (s *statement) find(ctx context.Context, subject ocispec.Descriptor, repo ratify.Repository) (algorithm string, sum []byte, err error) {
-	named := map[digest.Algorithm][]string{}
-	for _, candidate := range s.Subject {
-		for _, a := range strong {
-			if value := candidate.Digest[string(a)]; value != "" {
-				named[a] = append(named[a], value)
-			}
-		}
-	}
 	own := subject.Digest.Algorithm()
-	if len(named[own]) > 0 {
-		return matching(named[own], subject.Digest)
+	if len(s.named[own]) > 0 {
+		return matching(s.named[own], subject.Digest)
 	}
-	if len(named) == 0 {
+	if len(s.named) == 0 {
 		return "", nil, malformed("its statement names no subject by SHA-256 or stronger")
 	}
 	manifest, err := repo.Fetch(ctx, subject)
@@ -77,10 +136,10 @@ func (s *statement) find(ctx context.Context, subject ocispec.Descriptor, repo r
 		return "", nil, err
 	}
 	for _, a := range strong {
-		if len(named[a]) == 0 {
+		if len(s.named[a]) == 0 {
 			continue
 		}
-		if algorithm, sum, err = matching(named[a], a.FromBytes(manifest)); err == nil {
+		if algorithm, sum, err = matching(s.named[a], a.FromBytes(manifest)); err == nil {
 			return algorithm, sum, nil
 		}
 	}

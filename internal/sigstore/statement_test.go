@@ -209,6 +209,7 @@ func TestStatementSubjects(t *testing.T) {
 		{"empty digest", `{"digest":{"sha256":""}}`, ratify.EvidenceInvalid},
 		{"none", ``, ratify.EvidenceInvalid},
 		{"too many", many, ratify.LimitExceeded},
+		{"too deep", `{"x":` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + `}`, ratify.LimitExceeded},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			statement := `{"_type":"https://in-toto.io/Statement/v1","predicateType":"` + provenance + `","predicate":{},"subject":[` + tc.subjects + `]}`
@@ -230,9 +231,19 @@ func TestMalformedStatements(t *testing.T) {
 	subject := `"subject":[{"digest":{"sha256":"` + image.Digest.Encoded() + `"}}]`
 	for _, tc := range []struct{ name, statement, want string }{
 		{"no JSON", `hello`, "its statement is no JSON"},
-		{"a list", `[]`, "its statement is no JSON"},
+		{"a list", `[]`, "expected an object, got a list"},
 		{"no type", `{"predicateType":"p",` + subject + `}`, `of the type ""`},
 		{"another type", `{"_type":"https://example.com/Statement/v1","predicateType":"p",` + subject + `}`, `of the type "https://example.com/Statement/v1"`},
+		{"a subject that is no list", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":{}}`, "subject: expected a list, got an object"},
+		{"a digest that is no text", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":[{"digest":{"sha256":1}}]}`, "subject: [0]: digest: sha256: expected a string, got a number"},
+		{"two types", `{"_type":"https://in-toto.io/Statement/v1","_type":"https://in-toto.io/Statement/v1","predicateType":"p",` + subject + `}`, "_type: it is there twice"},
+		{"two predicate types", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"q","predicateType":"p",` + subject + `}`, "predicateType: it is there twice"},
+		{"two predicate types, one escaped", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","predicateTyp\u0065":"q",` + subject + `}`, "predicateType: it is there twice"},
+		{"two predicates", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","predicate":{},"predicate":{},` + subject + `}`, "predicate: it is there twice"},
+		{"two lists of subjects", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":[{"digest":{"sha256":"` + digestOf("another image").Encoded() + `"}}],` + subject + `}`, "subject: it is there twice"},
+		{"two digests of one algorithm", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":[{"digest":{"sha256":"` + digestOf("another image").Encoded() + `","sha256":"` + image.Digest.Encoded() + `"}}]}`, `"sha256" is there twice`},
+		{"subjects in other letters", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","Subject":[],` + subject + `}`, `the name "Subject" is a field's in other letters`},
+		{"a digest in other letters", `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":[{"Digest":{"sha256":"` + image.Digest.Encoded() + `"}}]}`, `the name "Digest" is a field's in other letters`},
 		{"no predicate type", `{"_type":"https://in-toto.io/Statement/v1",` + subject + `}`, "names no predicate type"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -240,6 +251,11 @@ func TestMalformedStatements(t *testing.T) {
 			refused(t, err, ratify.EvidenceInvalid, tc.want)
 		})
 	}
+	t.Run("a signature, and an attestation as well", func(t *testing.T) {
+		both := `{"_type":"https://in-toto.io/Statement/v1","predicateType":"` + provenance + `","predicateType":"` + sigstore.SignPredicate + `",` + subject + `}`
+		_, err := signatureOf(t, v, forms["bundle"](must[*cosigntest.Signed](t)(key.Sign([]byte(both)))))
+		refused(t, err, ratify.EvidenceInvalid, "predicateType: it is there twice")
+	})
 	t.Run("another payload type", func(t *testing.T) {
 		signed := must[*cosigntest.Signed](t)(key.Sign([]byte(`{}`)))
 		signed.PayloadType = "application/json"
