@@ -2,6 +2,7 @@ package content
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -37,6 +38,48 @@ func TestCheckDescriptor(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	const manifest = ocispec.MediaTypeImageManifest
+	for _, tc := range []struct {
+		name       string
+		mediaType  string
+		said, size int64
+		data       string
+		want       string // part of the message
+	}{
+		{"a blob as described", "text/plain", 2, 2, "ab", ""},
+		{"a longer blob", "text/plain", 2, 3, "", "has 2 bytes, and it has 3"},
+		{"a shorter blob", "text/plain", 3, 2, "ab", "has 3 bytes, and it has 2"},
+		{"a blob of no bytes", "text/plain", 3, 0, "", "has 3 bytes, and it has 0"},
+		{"a blob that is a manifest", "text/plain", 21, 21, `{"mediaType":"other"}`, ""},
+		{"a manifest as described", manifest, 2, 2, `{}`, ""},
+		{"a manifest of another media type", manifest, 21, 21, `{"mediaType":"other"}`, "of the media type \"" + manifest + "\", and it is not"},
+		{"a manifest that is none", manifest, 1, 1, `x`, "and it is not"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := Check(ocispec.Descriptor{MediaType: tc.mediaType, Digest: digestA, Size: tc.said}, []byte(tc.data), tc.size)
+			if tc.want == "" {
+				if err != nil {
+					t.Errorf("error %v, want none", err)
+				}
+				return
+			}
+			if e := ratify.AsError(err); e == nil || e.Code != ratify.EvidenceInvalid || !strings.Contains(e.Message, tc.want) {
+				t.Errorf("error %v, want %s with %q", err, ratify.EvidenceInvalid, tc.want)
+			}
+		})
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	for mediaType, bound := range map[string]string{"text/plain": "16777216", ocispec.MediaTypeImageManifest: "4194304"} {
+		e := ratify.AsError(TooLarge(ocispec.Descriptor{MediaType: mediaType, Digest: digestA, Size: 10}))
+		if e.Code != ratify.LimitExceeded || !strings.Contains(e.Message, "has 10 bytes, and it has more than the bound of "+bound) {
+			t.Errorf("%s: %v, want the bound %s", mediaType, e, bound)
+		}
 	}
 }
 

@@ -234,11 +234,11 @@ func TestMaliciousRegistry(t *testing.T) {
 			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
 				return answer(200, index, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","manifests":[]}`))
 			}},
-		{name: "10 bytes declared and 1 GiB announced", do: fetchBlob, want: ratify.RegistryInvalid, requests: 1,
+		{name: "10 bytes declared and 1 GiB announced", do: fetchBlob, want: ratify.LimitExceeded, requests: 1,
 			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
 				return answer(200, "", nil, "Content-Length", "1073741824")
 			}},
-		{name: "10 bytes declared and an endless body", do: fetchBlob, want: ratify.RegistryInvalid, requests: 1,
+		{name: "10 bytes declared and an endless body", do: fetchBlob, want: ratify.LimitExceeded, requests: 1,
 			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool { return endless }},
 		{name: "an endless manifest", do: resolveTag, want: ratify.LimitExceeded, requests: 1,
 			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool { return endless }},
@@ -256,6 +256,35 @@ func TestMaliciousRegistry(t *testing.T) {
 				return func(w http.ResponseWriter, _ *http.Request) bool {
 					w.(http.Flusher).Flush()
 					io.WriteString(w, "few")
+					return true
+				}
+			}},
+		{name: "10 bytes declared and others sent, that are more", do: fetchBlob, want: ratify.RegistryInvalid, requests: 1,
+			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
+				return answer(200, "", bytes.Repeat([]byte("TEN BYTES!"), 1<<10))
+			}},
+		{name: "10 bytes declared and more sent, that break off", do: fetchBlob, want: ratify.RegistryUnavailable, requests: 1,
+			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
+				return answer(200, "", bytes.Repeat([]byte("TEN BYTES!"), 1<<10), "Content-Length", "10485760")
+			}},
+		{name: "1 MiB declared, and the bytes of the digest sent, which are fewer", want: ratify.EvidenceInvalid, requests: 1,
+			do: func(ctx context.Context, repo ratify.Repository, c fixture) error {
+				desc := c.layer.Desc
+				desc.Size = 1 << 20
+				_, err := repo.Fetch(ctx, desc)
+				return err
+			}},
+		{name: "1 byte declared, and the bytes of the digest sent in chunks", want: ratify.EvidenceInvalid, requests: 1,
+			do: func(ctx context.Context, repo ratify.Repository, c fixture) error {
+				desc := c.layer.Desc
+				desc.Size = 1
+				_, err := repo.Fetch(ctx, desc)
+				return err
+			},
+			before: func(*stranger) func(http.ResponseWriter, *http.Request) bool {
+				return func(w http.ResponseWriter, _ *http.Request) bool {
+					w.(http.Flusher).Flush()
+					w.Write(newFixture().layer.Data)
 					return true
 				}
 			}},
@@ -375,6 +404,43 @@ func TestMaliciousRegistry(t *testing.T) {
 				t.Errorf("%d connections to a stranger", n)
 			}
 		})
+	}
+}
+
+// What goes on beyond the size that a descriptor gives is hashed, and takes no part of the bytes in flight.
+func TestUndeclaredBytesAreNotKept(t *testing.T) {
+	const sent = 15 << 20 // below the bound, and more than the buffers of two sockets take
+	data := bytes.Repeat([]byte("x"), ratify.MaxDocumentBytes)
+	desc := ocispec.Descriptor{MediaType: "text/plain", Digest: digest.FromBytes(data), Size: 10}
+	f := newFake(t, storetest.Content{})
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Write(data[:sent])
+		close(reading)
+		<-goOn
+		w.Write(data[sent:])
+		return true
+	}
+	pool := NewPool()
+	repo := open(t, newStore(t, Deps{Pool: pool}, f.entry(t)), f.repository())
+	done := make(chan error)
+	go func() {
+		_, err := repo.Fetch(t.Context(), desc)
+		done <- err
+	}()
+	select {
+	case <-reading:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	if !pool.bodies.TryAcquire(maxInFlightBytes) {
+		t.Error("bytes that are not kept count as in flight")
+	}
+	close(goOn)
+	err := <-done
+	checkFailure(t, err, ratify.EvidenceInvalid)
+	if !strings.Contains(err.Error(), "has 10 bytes, and it has 16777216") {
+		t.Errorf("error %v does not name both sizes", err)
 	}
 }
 

@@ -86,20 +86,12 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 		kind, accept = "manifests", desc.MediaType
 	}
 	var data []byte
-	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) error {
-		if resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
-			return r.mismatch("of the size that was asked for")
-		}
-		return r.read(ctx, resp, desc.Size, func(body []byte) error {
-			data = body
-			return r.check(desc, body)
-		})
+	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) (err error) {
+		data, err = r.readDescribed(ctx, resp, desc)
+		return err
 	})
-	switch {
-	case isNotFound(err):
+	if isNotFound(err) {
 		err = &ratify.Error{Code: ratify.RegistryInvalid, Message: r.session.quotedName() + " does not have " + desc.Digest.String() + ", which it refers to", Err: err}
-	case errors.Is(err, errTooLarge{}):
-		err = r.mismatch("of the size that was asked for")
 	}
 	if err != nil {
 		return nil, err
@@ -107,17 +99,39 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 	return data, nil
 }
 
-// check compares content with its descriptor.
-func (r *repository) check(desc ocispec.Descriptor, data []byte) error {
-	switch {
-	case int64(len(data)) != desc.Size:
-		return r.mismatch("of the size that was asked for")
-	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
-		return r.mismatch("the digest that was asked for")
-	case ratify.IsManifest(desc.MediaType) && !content.HasMediaType(data, desc.MediaType):
-		return r.mismatch("of the media type that was asked for")
+// readDescribed reads a body and checks it against its descriptor. The descriptor may be wrong as well as the registry, and
+// the digest tells which: see content.Check. So a body is hashed to its end, within the bound of its kind; what is longer
+// than the descriptor says is not kept meanwhile.
+func (r *repository) readDescribed(ctx context.Context, resp *http.Response, desc ocispec.Descriptor) ([]byte, error) {
+	bound := content.Bound(desc)
+	if resp.ContentLength > bound {
+		return nil, content.TooLarge(desc)
 	}
-	return nil
+	hash := desc.Digest.Algorithm().Hash()
+	source := io.TeeReader(resp.Body, hash)
+	body := r.session.pool.bound(ctx, source, desc.Size)
+	defer body.release()
+	data, err := io.ReadAll(body)
+	size := int64(len(data))
+	if errors.Is(err, errTooLarge{}) {
+		body.release()
+		data = nil
+		size++ // the byte that told
+		var rest int64
+		if rest, err = io.Copy(io.Discard, io.LimitReader(source, bound+1-size)); err != nil {
+			err = &bodyError{err}
+		}
+		size += rest
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case size > bound:
+		return nil, content.TooLarge(desc)
+	case digest.NewDigest(desc.Digest.Algorithm(), hash) != desc.Digest:
+		return nil, r.mismatch("the digest that was asked for")
+	}
+	return data, content.Check(desc, data, size)
 }
 
 func (r *repository) mismatch(what string) *ratify.Error {

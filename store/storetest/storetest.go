@@ -291,11 +291,11 @@ func (s *suite) testFetchRefuses(t *testing.T) {
 		desc ocispec.Descriptor
 		want ratify.Code
 	}{
-		{"manifest, one byte less", with(s.image.Blob, size(s.image.Desc.Size-1)), ratify.RegistryInvalid},
-		{"manifest, one byte more", with(s.image.Blob, size(s.image.Desc.Size+1)), ratify.RegistryInvalid},
-		{"blob, one byte less", with(s.layer, size(s.layer.Desc.Size-1)), ratify.RegistryInvalid},
-		{"blob, one byte more", with(s.layer, size(s.layer.Desc.Size+1)), ratify.RegistryInvalid},
-		{"blob, no bytes", with(s.layer, size(0)), ratify.RegistryInvalid},
+		{"manifest, one byte less", with(s.image.Blob, size(s.image.Desc.Size-1)), ratify.EvidenceInvalid},
+		{"manifest, one byte more", with(s.image.Blob, size(s.image.Desc.Size+1)), ratify.EvidenceInvalid},
+		{"blob, one byte less", with(s.layer, size(s.layer.Desc.Size-1)), ratify.EvidenceInvalid},
+		{"blob, one byte more", with(s.layer, size(s.layer.Desc.Size+1)), ratify.EvidenceInvalid},
+		{"blob, no bytes", with(s.layer, size(0)), ratify.EvidenceInvalid},
 		{"negative size", with(s.layer, size(-1)), ratify.EvidenceInvalid},
 		{"size of 2^62", with(s.layer, size(1<<62)), ratify.LimitExceeded},
 		{"size of 2^31", with(s.layer, size(1<<31)), ratify.LimitExceeded},
@@ -306,8 +306,8 @@ func (s *suite) testFetchRefuses(t *testing.T) {
 		{"unknown algorithm", with(s.layer, dig("md5:d41d8cd98f00b204e9800998ecf8427e")), ratify.EvidenceInvalid},
 		{"no digest", with(s.layer, dig("")), ratify.EvidenceInvalid},
 		{"digest with a path", with(s.layer, dig("sha256:../../../etc/passwd")), ratify.EvidenceInvalid},
-		{"manifest of another media type", with(s.image.Blob, kind(ratify.MediaTypeDockerManifest)), ratify.RegistryInvalid},
-		{"index as a manifest", with(s.index.Blob, kind(ocispec.MediaTypeImageManifest)), ratify.RegistryInvalid},
+		{"manifest of another media type", with(s.image.Blob, kind(ratify.MediaTypeDockerManifest)), ratify.EvidenceInvalid},
+		{"index as a manifest", with(s.index.Blob, kind(ocispec.MediaTypeImageManifest)), ratify.EvidenceInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			data, err := s.repo.Fetch(t.Context(), tc.desc)
