@@ -114,9 +114,9 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	case m.Subject == nil:
 		return nil, &Error{Code: SubjectMismatch, Message: "the evidence names no subject"}
 	case m.Subject.Digest != subject.Digest || m.Subject.Size != subject.Size:
-		return nil, &Error{Code: SubjectMismatch, Message: "the evidence is for another artifact, " + Quote(m.Subject.Digest.String())}
+		return nil, &Error{Code: SubjectMismatch, Message: fmt.Sprintf("the evidence is for another artifact, %s, and not for %s", Quote(m.Subject.Digest.String()), subject.Digest)}
 	case !known:
-		return nil, invalidEvidence("its artifact type is %s", Quote(foundType))
+		return nil, invalidEvidence("its artifact type is %s, not %s", Quote(foundType), strings.Join(artifactTypes, " or "))
 	case len(m.Layers) != layers:
 		return nil, invalidEvidence("it has %d layers instead of %d", len(m.Layers), layers)
 	}

@@ -29,6 +29,12 @@ const (
 	scopeExact
 )
 
+// CheckScope tells what keeps a text from being a scope.
+func CheckScope(text string) error {
+	_, err := parseScope(text)
+	return err
+}
+
 // parseScope accepts the forms above, in their canonical spelling, and nothing else.
 func parseScope(text string) (scope, error) {
 	if text == "*" {

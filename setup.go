@@ -210,7 +210,9 @@ func (b *binder) bind(place string, p Policy) (bound *boundPolicy, errs []error)
 	if p.Rule != "" {
 		rule, err := b.compile(p.Rule)
 		if err != nil {
-			fail("rule: %w", err)
+			for line := range strings.Lines(err.Error()) { // it may be several
+				fail("rule: %s", strings.TrimRight(line, "\n"))
+			}
 		}
 		bound.rule = rule
 	}

@@ -204,7 +204,8 @@ func (c *checker) checkUnmarshaler(place string, value any, t reflect.Type) (any
 	}
 	if err != nil {
 		c.fail(place, "%v", err)
-		return c.lose(place, false)
+		_, names := value.(map[string]any) // of others, as the tree of a policy's requirement does
+		return c.lose(place, names)
 	}
 	return value, true
 }

@@ -77,7 +77,7 @@ func (p *process) makeTenant(cluster ratify.Setup, t config.Tenancy, namespace s
 		return nil, nil, err
 	}
 	verifiers, err = p.makeVerifiers(tenant.Verifiers, set)
-	if err := errors.Join(err, checkNamed(tenant), checkDelegated(t.Delegate, namespace, tenant.Policies)); err != nil {
+	if err := errors.Join(err, checkNamed(tenant), checkDelegated(t.Delegate, namespace, tenant.Policies), checkOperatorsAlone(tenant, verifiers)); err != nil {
 		return nil, nil, err
 	}
 	verifiers, policies = own(namespace, verifiers, tenant.Policies)
@@ -119,6 +119,25 @@ func checkNamed(tenant *config.Tenant) error {
 	return errors.Join(errs...)
 }
 
+// checkOperatorsAlone refuses what a tenant must not do even where repositories are delegated to it: whom it trusts is its
+// own matter, that something is verified is not, nor is where this program's requests go.
+func checkOperatorsAlone(tenant *config.Tenant, verifiers []ratify.NamedVerifier) error {
+	var errs []error
+	for i, v := range verifiers {
+		if open, ok := v.Verifier.(interface{ OperatorsAlone() []string }); ok {
+			for _, what := range open.OperatorsAlone() {
+				errs = append(errs, fmt.Errorf("%s: %s; that is for the cluster's configuration alone", placeOf("verifiers", i, tenant.Verifiers[i].Module), what))
+			}
+		}
+	}
+	for i, policy := range tenant.Policies {
+		if policy.Mode == ratify.ModeAudit {
+			errs = append(errs, fmt.Errorf("%s: mode: audit admits what is not verified; that is for the cluster's configuration alone", placeOf("policies", i, config.Module{Name: policy.Name})))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // checkDelegations makes sure that what is delegated is well formed: a scope that holds nothing delegates nothing.
 func checkDelegations(delegations []config.Delegation) error {
 	var errs []error
@@ -129,8 +148,8 @@ func checkDelegations(delegations []config.Delegation) error {
 			}
 		}
 		for _, scope := range d.Scopes {
-			if !ratify.ScopeWithin(scope, "*") {
-				errs = append(errs, fmt.Errorf("tenancy: delegate[%d]: scopes: %s is no scope", i, ratify.Quote(scope)))
+			if err := ratify.CheckScope(scope); err != nil {
+				errs = append(errs, fmt.Errorf("tenancy: delegate[%d]: scopes: %w", i, err))
 			}
 		}
 	}

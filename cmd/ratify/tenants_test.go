@@ -117,6 +117,10 @@ func TestTenants(t *testing.T) {
 		{"a verifier that nothing uses", map[string]string{"team-a.yaml": replaced("- name: notation", "- name: mine")}, invalid, []string{`team-a.yaml: verifiers[0] "team-a/mine": no policy uses it`}},
 		{"a rule that is none", map[string]string{"team-a.yaml": replaced("{name: own,", "{name: own, rule: 'evidence.',")}, invalid, []string{`team-a.yaml: policies[0] "team-a/own": rule: `}},
 		{"no such type", map[string]string{"team-a.yaml": replaced("type: notation", "type: notary")}, invalid, []string{`team-a.yaml: verifiers[0] "notation": type: unknown type "notary"`}},
+		{"a policy that only audits", map[string]string{"team-a.yaml": replaced("{name: own,", "{name: own, mode: audit,")}, invalid, []string{`team-a.yaml: policies[0] "own": mode: audit admits what is not verified; that is for the cluster's configuration alone`}},
+		{"a statement that skips", map[string]string{"team-a.yaml": replaced(`{name: default, registryScopes: ["*"]`, `{name: default, registryScopes: [registry.example/app], signatureVerification: {level: skip}}, {name: strict, registryScopes: ["*"]`)}, invalid, []string{`team-a.yaml: verifiers[0] "notation": trustPolicy: statement "default": the level skip admits unsigned images`}},
+		{"a statement that audits", map[string]string{"team-a.yaml": replaced("{level: strict}", "{level: audit}")}, invalid, []string{`team-a.yaml: verifiers[0] "notation": trustPolicy: statement "default": the level audit admits unsigned images`}},
+		{"requests to private addresses", map[string]string{"team-a.yaml": replaced("  settings:\n", "  settings:\n    allowPrivateRevocation: true\n")}, invalid, []string{`team-a.yaml: verifiers[0] "notation": allowPrivateRevocation: the certificates that are trusted here would choose`}},
 		{"a key that is not there", map[string]string{"team-a.yaml": tenantFile("TENANTS/absent.crt")}, invalid, []string{"absent.crt: no such file"}},
 		{"a key outside", map[string]string{"team-a.yaml": tenantFile("TENANTS/../signer.crt")}, invalid, []string{"it is not below"}},
 		{"a key anywhere", map[string]string{"team-a.yaml": tenantFile("/etc/hostname")}, invalid, []string{"it is not below"}},
@@ -180,7 +184,7 @@ func TestTenancyThatIsMalformed(t *testing.T) {
 	s := newTenantSite(t, nil)
 	for name, tc := range map[string]struct{ config, want string }{
 		"a namespace": {s.tenancy(`{namespaces: ["Team"], scopes: ["*"]}`), `tenancy: delegate[0]: namespaces: expected a namespace, prefix* or *, got "Team"`},
-		"a scope":     {s.tenancy(toTeams + `, {namespaces: ["*"], scopes: ["nginx"]}`), `tenancy: delegate[1]: scopes: "nginx" is no scope`},
+		"a scope":     {s.tenancy(toTeams + `, {namespaces: ["*"], scopes: ["nginx"]}`), `tenancy: delegate[1]: scopes: scope "nginx": expected the canonical name, "docker.io/library/nginx"`},
 		"a directory": {strings.Replace(s.tenancy(toTeams), s.path("tenants"), s.path("absent"), 1), "tenancy: directory: open " + s.path("absent")},
 	} {
 		s.write(t, "config.yaml", []byte(tc.config))

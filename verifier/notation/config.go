@@ -49,7 +49,7 @@ func New(cfg Config, deps Deps) (*Verifier, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	v := &Verifier{exact: map[string]*statement{}}
+	v := &Verifier{exact: map[string]*statement{}, private: cfg.AllowPrivateRevocation}
 	for _, policy := range cfg.TrustPolicy.TrustPolicies {
 		st, err := newStatement(policy, stores, cfg, deps.Revocation)
 		if err != nil {

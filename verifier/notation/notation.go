@@ -35,6 +35,7 @@ const ArtifactType = "application/vnd.cncf.notary.signature"
 type Verifier struct {
 	exact    map[string]*statement
 	fallback *statement
+	private  bool // responders and lists may be at private addresses
 }
 
 var (
@@ -162,19 +163,43 @@ func newStatement(policy trustpolicy.TrustPolicy, stores anchors, cfg Config, sh
 	return st, err
 }
 
-// Warnings tells what of the trust policy an operator may not have meant: statements that do not enforce everything.
-func (v *Verifier) Warnings() []string {
-	statements := map[string]*statement{}
+// OperatorsAlone tells what of the settings is not for whoever only has a part of the repositories delegated to him:
+// statements that admit unsigned images, and leave to make this program ask private addresses.
+func (v *Verifier) OperatorsAlone() []string {
+	var told []string
+	if v.private {
+		told = append(told, "allowPrivateRevocation: the certificates that are trusted here would choose which private addresses are asked")
+	}
+	for _, st := range v.statements() {
+		if st.skips() || st.audits() {
+			told = append(told, fmt.Sprintf("trustPolicy: statement %s: the level %s admits unsigned images", ratify.Quote(st.name), st.level))
+		}
+	}
+	return told
+}
+
+// statements are all of them, each once, by name.
+func (v *Verifier) statements() []*statement {
+	byName := map[string]*statement{}
 	for _, st := range v.exact {
-		statements[st.name] = st
+		byName[st.name] = st
 	}
 	if v.fallback != nil {
-		statements[v.fallback.name] = v.fallback
+		byName[v.fallback.name] = v.fallback
 	}
+	list := make([]*statement, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		list = append(list, byName[name])
+	}
+	return list
+}
+
+// Warnings tells what of the trust policy an operator may not have meant: statements that do not enforce everything.
+func (v *Verifier) Warnings() []string {
 	var warnings []string
-	for _, name := range slices.Sorted(maps.Keys(statements)) {
-		if warning := statements[name].warning(); warning != "" {
-			warnings = append(warnings, fmt.Sprintf("trust policy statement %s (level %s): %s", ratify.Quote(name), statements[name].level, warning))
+	for _, st := range v.statements() {
+		if warning := st.warning(); warning != "" {
+			warnings = append(warnings, fmt.Sprintf("trust policy statement %s (level %s): %s", ratify.Quote(st.name), st.level, warning))
 		}
 	}
 	return warnings
