@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
@@ -70,7 +71,11 @@ func (id Identity) check() (problems []error) {
 		case part.exact != "" && part.pattern != "":
 			problems = append(problems, fmt.Errorf("%s and %sPattern: it has both, give one", part.name, part.name))
 		case part.pattern != "":
-			if err := checkPattern(part.pattern); err != nil {
+			re, err := CheckPattern(part.pattern)
+			if err == nil && matchesAll(re) {
+				err = errors.New("it matches everything: name who is trusted")
+			}
+			if err != nil {
 				problems = append(problems, fmt.Errorf("%sPattern: %w", part.name, err))
 			}
 		}
@@ -78,61 +83,39 @@ func (id Identity) check() (problems []error) {
 	return problems
 }
 
-// checkPattern refuses a pattern that may match a part of a name, for whoever registers a name that contains the trusted
-// one would be trusted.
-func checkPattern(pattern string) error {
-	if _, err := regexp.Compile(pattern); err != nil {
-		return fmt.Errorf("%s: %w", ratify.Quote(pattern), err)
+// CheckPattern compiles a pattern (RE2), and refuses one that may match a part of a name, for whoever registers a name that
+// contains the trusted one would be trusted. Errors begin with the pattern.
+func CheckPattern(pattern string) (*regexp.Regexp, error) {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ratify.Quote(pattern), err)
 	}
 	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
-		return fmt.Errorf("%s: %w", ratify.Quote(pattern), err)
+		return nil, fmt.Errorf("%s: %w", ratify.Quote(pattern), err)
 	}
-	if !begins(parsed, syntax.OpBeginText) || !ends(parsed) {
-		return fmt.Errorf("%s is not anchored as a whole, write %s", ratify.Quote(pattern), ratify.Quote(anchored(pattern)))
+	if !isBounded(parsed, syntax.OpBeginText) || !isBounded(parsed, syntax.OpEndText) {
+		return nil, fmt.Errorf("%s is not anchored as a whole, write %s", ratify.Quote(pattern), ratify.Quote(anchored(pattern)))
 	}
-	if matchesAll(pattern) {
-		return errors.New("it matches everything: name who is trusted")
-	}
-	return nil
+	return re, nil
 }
 
-// begins tells whether every way through the expression begins with the assertion.
-func begins(re *syntax.Regexp, op syntax.Op) bool {
+// isBounded tells whether every way through the expression begins with the beginning of the text (syntax.OpBeginText), or
+// ends with its end (syntax.OpEndText).
+func isBounded(re *syntax.Regexp, by syntax.Op) bool {
 	switch re.Op {
-	case op:
+	case by:
 		return true
 	case syntax.OpCapture:
-		return begins(re.Sub[0], op)
+		return isBounded(re.Sub[0], by)
 	case syntax.OpConcat:
-		return begins(re.Sub[0], op)
-	case syntax.OpAlternate:
-		for _, sub := range re.Sub {
-			if !begins(sub, op) {
-				return false
-			}
+		at := 0
+		if by == syntax.OpEndText {
+			at = len(re.Sub) - 1
 		}
-		return true
-	}
-	return false
-}
-
-// ends tells whether every way through the expression ends at the end of the text.
-func ends(re *syntax.Regexp) bool {
-	switch re.Op {
-	case syntax.OpEndText:
-		return true
-	case syntax.OpCapture:
-		return ends(re.Sub[0])
-	case syntax.OpConcat:
-		return ends(re.Sub[len(re.Sub)-1])
+		return isBounded(re.Sub[at], by)
 	case syntax.OpAlternate:
-		for _, sub := range re.Sub {
-			if !ends(sub) {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(re.Sub, func(sub *syntax.Regexp) bool { return !isBounded(sub, by) })
 	}
 	return false
 }
@@ -150,8 +133,7 @@ func anchored(pattern string) string {
 }
 
 // matchesAll tries the pattern on names that nobody would list together.
-func matchesAll(pattern string) bool {
-	re := regexp.MustCompile(pattern)
+func matchesAll(re *regexp.Regexp) bool {
 	for _, name := range []string{"", "x", "https://a.example/b", "somebody@example.net"} {
 		if !re.MatchString(name) {
 			return false

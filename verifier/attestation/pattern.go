@@ -3,10 +3,10 @@ package attestation
 import (
 	"fmt"
 	"regexp"
-	"regexp/syntax"
 	"strings"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 )
 
 // A matcher holds one entry of a list of names: an exact one, or a pattern.
@@ -15,9 +15,8 @@ type matcher struct {
 	pattern *regexp.Regexp // nil: text is compared exactly
 }
 
-// newMatcher takes an entry that begins with ^ for a pattern. It refuses a pattern that may match a part of a name, for
-// whoever registers a name that contains an allowed one would be allowed, and an exact name that looks like a pattern, for
-// it would never match.
+// newMatcher takes an entry that begins with ^ for a pattern. It refuses an exact name that looks like a pattern, for it would
+// never match.
 func newMatcher(entry string) (matcher, error) {
 	switch {
 	case entry == "":
@@ -30,25 +29,8 @@ func newMatcher(entry string) (matcher, error) {
 		}
 		return matcher{text: entry}, nil
 	}
-	parsed, err := syntax.Parse(entry, syntax.Perl)
-	if err != nil {
-		return matcher{}, fmt.Errorf("%s: %w", ratify.Quote(entry), err)
-	}
-	if !isAnchored(parsed) {
-		return matcher{}, fmt.Errorf("%s is not anchored as a whole, write ^(…)$", ratify.Quote(entry))
-	}
-	pattern, err := regexp.Compile(entry)
-	if err != nil {
-		return matcher{}, fmt.Errorf("%s: %w", ratify.Quote(entry), err)
-	}
-	return matcher{text: entry, pattern: pattern}, nil
-}
-
-// isAnchored tells whether the whole expression stands between the beginning and the end of the text: ^(a|b)$ does, ^a|b$
-// does not, and neither does (?m)^a$, which is about lines.
-func isAnchored(re *syntax.Regexp) bool {
-	n := len(re.Sub)
-	return re.Op == syntax.OpConcat && n > 1 && re.Sub[0].Op == syntax.OpBeginText && re.Sub[n-1].Op == syntax.OpEndText
+	pattern, err := sigstore.CheckPattern(entry)
+	return matcher{text: entry, pattern: pattern}, err
 }
 
 func (m matcher) matches(name string) bool {
