@@ -83,7 +83,9 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 	}
 	kind, accept := "blobs", "*/*"
 	if ratify.IsManifest(desc.MediaType) {
-		kind, accept = "manifests", desc.MediaType
+		// The other types are accepted too: asked for a type that its manifest is not of, some registries say that there is
+		// none, and others convert it.
+		kind, accept = "manifests", desc.MediaType+", "+manifestTypes()
 	}
 	var data []byte
 	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) (err error) {
