@@ -72,7 +72,7 @@ func unpack(t *testing.T, objects Objects) string {
 			}
 		case "/etc/ratify/tenants":
 			content["tenants/team-a.yaml"] = tenantFile
-			content["tenants/team-a.pub"] = objects.ConfigFiles()["cosign-0.pub"]
+			content["tenants/team-a.pub"] = testPair(t).Signer
 		}
 	}
 	for name, text := range objects.ConfigFiles() {
@@ -91,11 +91,11 @@ func unpack(t *testing.T, objects Objects) string {
 	return dir
 }
 
-// tenantFile is what the ConfigMap of tenants holds for one that has been handed registry.example, beside a key.
+// tenantFile is what the ConfigMap of tenants holds for one that has been handed registry.example/teams, beside a key.
 const tenantFile = `verifiers:
 - {name: own, type: cosign, settings: {keys: [{name: team, file: /etc/ratify/tenants/team-a.pub}]}}
 policies:
-- {name: own, scopes: [registry.example/team-a/*], verifiers: [own]}
+- {name: own, scopes: [registry.example/teams/a/*], verifiers: [own]}
 `
 
 func portsOut(policy Object) []any {
