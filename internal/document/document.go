@@ -23,6 +23,10 @@ import (
 	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
+// MaxSkew is how far the clocks of builders, scanners and signers may be ahead of ours, so that what they date is not in the
+// future yet: clocks that are kept differ by seconds, and those that are not by minutes.
+const MaxSkew = 5 * time.Minute
+
 // A Source says whose documents are believed. It is embedded in the Config of each verifier of documents. The zero value
 // believes nobody: then the verifier reads plain artifacts, and needs signedBy.
 type Source struct {
@@ -186,7 +190,7 @@ var silentTypes = []string{"", ocispec.MediaTypeEmptyJSON, ocispec.MediaTypeImag
 // statementTypes are those under which statements are attached, bare or in a DSSE envelope: the payload's, the envelope's,
 // and application/vnd.in-toto.<predicate>+dsse for each predicate that the in-toto attestation framework specifies.
 var statementTypes = []string{
-	payloadType, "application/vnd.dsse.envelope.v1+json",
+	sigstore.PayloadType, "application/vnd.dsse.envelope.v1+json",
 	"application/vnd.in-toto.cyclonedx+dsse", "application/vnd.in-toto.link+dsse", "application/vnd.in-toto.provenance+dsse",
 	"application/vnd.in-toto.reference+dsse", "application/vnd.in-toto.release+dsse", "application/vnd.in-toto.runtime-trace+dsse",
 	"application/vnd.in-toto.scai+dsse", "application/vnd.in-toto.spdx+dsse", "application/vnd.in-toto.test-result+dsse",

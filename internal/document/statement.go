@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
@@ -19,9 +20,6 @@ const (
 	statementV01 = "https://in-toto.io/Statement/v0.1"
 	statementV1  = "https://in-toto.io/Statement/v1"
 )
-
-// payloadType is what a DSSE envelope of a statement says that it holds (in-toto attestation framework, envelope layer).
-const payloadType = "application/vnd.in-toto+json"
 
 const (
 	// maxSubjects bounds the subjects of one statement: a release of many files and platforms has some hundreds.
@@ -83,8 +81,8 @@ func openEnvelope(fields map[string]json.RawMessage) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if found != payloadType {
-		return nil, malformed("its envelope holds %s, not %s", ratify.Quote(found), payloadType)
+	if found != sigstore.PayloadType {
+		return nil, malformed("its envelope holds %s, not %s", ratify.Quote(found), sigstore.PayloadType)
 	}
 	encoded, err := stringOf(fields, "payload")
 	if err != nil {

@@ -16,8 +16,9 @@ import (
 	"github.com/ratify-provider/ratify/internal/strictjson"
 )
 
-// payloadTypeStatement is the DSSE payload type of in-toto statements.
-const payloadTypeStatement = "application/vnd.in-toto+json"
+// PayloadType is what a DSSE envelope of an in-toto statement says that it holds (in-toto attestation framework, envelope
+// layer).
+const PayloadType = "application/vnd.in-toto+json"
 
 // maxSubjects bounds the subjects of a statement: a release of a large project has some hundred artifacts. It is the
 // library's bound as well.
@@ -38,8 +39,8 @@ type statement struct {
 
 func parseStatement(envelope *protodsse.Envelope) (*statement, error) {
 	payload := envelope.GetPayload()
-	if envelope.GetPayloadType() != payloadTypeStatement {
-		return nil, malformed("its payload type is %s, not %s", ratify.Quote(envelope.GetPayloadType()), payloadTypeStatement)
+	if envelope.GetPayloadType() != PayloadType {
+		return nil, malformed("its payload type is %s, not %s", ratify.Quote(envelope.GetPayloadType()), PayloadType)
 	}
 	if !json.Valid(payload) {
 		return nil, malformed("its statement is no JSON")

@@ -63,9 +63,6 @@ var (
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
 func New(cfg Config, deps Deps) (*Verifier, error) {
-	if deps.Files == nil {
-		deps.Files = &files.Set{}
-	}
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
@@ -229,9 +226,6 @@ func (b *build) describe(facts map[string]any) {
 	}
 }
 
-// maxSkew is how far the clocks of builders may be ahead of ours: what NTP keeps, generously.
-const maxSkew = 5 * time.Minute
-
 func (v *Verifier) judgeAge(result ratify.Result) ratify.Result {
 	age := v.now().Sub(result.Made)
 	switch {
@@ -240,7 +234,7 @@ func (v *Verifier) judgeAge(result ratify.Result) ratify.Result {
 		result.Message = fmt.Sprintf("nothing tells when the attestation was made, allowed is an age of %s", v.maxAge)
 	case result.Made.IsZero():
 		result.Passed = true
-	case age < -maxSkew:
+	case age < -document.MaxSkew:
 		// It would stay the newest until then.
 		result.Code = ratify.EvidenceInvalid
 		result.Message = fmt.Sprintf("the attestation says that it was made in the future, at %s", result.Made.UTC().Format(time.RFC3339))

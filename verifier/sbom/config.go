@@ -74,9 +74,6 @@ type Deps struct {
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
 func New(cfg Config, deps Deps) (*Verifier, error) {
-	if deps.Files == nil {
-		deps.Files = &files.Set{}
-	}
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}

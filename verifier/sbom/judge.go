@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// clockSkew is how far in the future a document's time may be: clocks that are kept differ by seconds, and those that
-	// are not by minutes.
-	clockSkew = 5 * time.Minute
 	// maxNamed is how many offenders a message names; the number of the others follows.
 	maxNamed = 3
 	// maxNameBytes bounds what a message shows of a package's name or licence, so that three fit a denial.
@@ -71,7 +68,7 @@ func (v *Verifier) judgeAge(created, made time.Time) (ratify.Code, string) {
 		return ratify.EvidenceTooOld, fmt.Sprintf("the bill of materials does not say when it was made, and at most %s are allowed", span(limit))
 	case created.IsZero():
 		return "", ""
-	case ahead > clockSkew:
+	case ahead > document.MaxSkew:
 		return ratify.EvidenceInvalid, fmt.Sprintf("the bill of materials was made %s from now, at %s", span(ahead), created.UTC().Format(time.RFC3339))
 	case limit > 0 && age > limit:
 		return ratify.EvidenceTooOld, fmt.Sprintf("the bill of materials was made %s ago, at most %s are allowed: %s too old", span(age), span(limit), span(age-limit))
