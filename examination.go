@@ -212,11 +212,20 @@ func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 	case s.limit != nil:
 		problem = s.limit
 	case len(s.others) > 0:
-		problem = &Error{Code: PredicateMismatch, Message: PredicateMismatch.Info().Message + ", only " + enumerate(s.others)}
+		problem = &Error{Code: PredicateMismatch, Message: PredicateMismatch.Info().Message + ", only " + enumerate(s.others) + wanted(v.Verifier)}
 	case len(x.found.referrers) == 0:
 		problem = &Error{Code: NoReferrers}
 	}
 	s.outcomes = append(s.outcomes, outcome{report: x.failure(v, ocispec.Descriptor{}, problem)})
+}
+
+// wanted says which predicate types a verifier takes, where it does.
+func wanted(v Verifier) string {
+	seeker, ok := v.(PredicateSeeker)
+	if !ok {
+		return ""
+	}
+	return " (wanted: " + enumerate(seeker.PredicateTypes()) + ")"
 }
 
 // askAbout asks what absence means. It may be a worker that does, whose panic nobody else would contain.

@@ -1063,3 +1063,20 @@ func TestClaimsAreBounded(t *testing.T) {
 		t.Errorf("the report has %d bytes", len(data))
 	}
 }
+
+// seeker is a verifier of documents that says which attestations it takes.
+type seeker struct{ fakeDocuments }
+
+func (seeker) PredicateTypes() []string { return []string{"wanted/v1", "wanted/v2"} }
+
+// TestPredicateMismatchSaysBoth: what was found, and what was wanted.
+func TestPredicateMismatchSaysBoth(t *testing.T) {
+	other := func(context.Context, ocispec.Descriptor, ocispec.Descriptor, ratify.Repository) (ratify.Result, error) {
+		return ratify.Result{}, fmt.Errorf("%w: an attestation of \"found/v1\"", ratify.ErrOtherKind)
+	}
+	v := seeker{fakeDocuments{&fakeVerifier{kind: "bundle", verify: other}, ratify.PiecesAny, true}}
+	const want = `verification failed: no attestation of the required predicate type is attached, only an attestation of "found/v1" (wanted: wanted/v1, wanted/v2)`
+	if r, err := newWorld(pieces("bundle", 2), v).verify(t); r.Code != ratify.PredicateMismatch || r.Message != want {
+		t.Errorf("%s %q, want %q (%v)", r.Code, r.Message, want, err)
+	}
+}

@@ -98,6 +98,12 @@ type DocumentVerifier interface {
 	Documents() (pieces Pieces, proves bool)
 }
 
+// A PredicateSeeker is a DocumentVerifier that names the predicate types of the attestations that it takes, for the message
+// that there are only others.
+type PredicateSeeker interface {
+	PredicateTypes() []string
+}
+
 // A Result is what a verifier found in one piece of evidence. The zero value is a refusal.
 type Result struct {
 	Passed bool
