@@ -79,7 +79,7 @@ registry could not tell, 3 usage or configuration.`,
   ratify inspect --config ratify.yaml --namespace team-a registry.example/app:v1
   ratify inspect -o json registry.example/app:v1 | jq -r '.signatures[].certificates[0].issuedTo'
   ratify inspect -c ratify.yaml -o json registry.example/app:v1 | jq '.evidence[].extensions'`,
-		Args: imageArguments(1, 1),
+		Args: imageArguments(1),
 		RunE: func(command *cobra.Command, images []string) error {
 			return a.inspect(command.Context(), &from, output, images[0])
 		},

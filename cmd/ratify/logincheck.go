@@ -40,7 +40,6 @@ type loginRead struct {
 func (a *app) loginCheckCommand() *cobra.Command {
 	var from source
 	var output format
-	var namespace string
 	command := &cobra.Command{
 		Use:   "login-check IMAGE",
 		Short: "Check the credentials that an image is read with",
@@ -61,33 +60,26 @@ Exit codes: 0 all may be read, 1 the registry refuses access or has no such imag
   # Where the server runs, with its programs and its identity
   kubectl exec -n gatekeeper-system deploy/ratify -- \
     /ratify login-check -c /etc/ratify/config/config.yaml registry.example/app:v1`,
-		Args: imageArguments(1, 1),
+		Args: imageArguments(1),
 		RunE: func(command *cobra.Command, images []string) error {
-			return a.loginCheck(command.Context(), &from, output, namespace, images[0])
+			return a.loginCheck(command.Context(), &from, output, images[0])
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	from.addFlags(command, false)
-	command.Flags().StringVarP(&namespace, "namespace", "n", "", "read as for a pod of the `namespace`")
-	mustComplete(command.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions))
+	from.addNamespaceFlag(command)
 	addOutputFlag(command, &output)
 	return command
 }
 
-func (a *app) loginCheck(ctx context.Context, from *source, output format, namespace, image string) error {
+func (a *app) loginCheck(ctx context.Context, from *source, output format, image string) error {
 	if from.ociLayout != "" {
 		return usage("leave --oci-layout out", "a layout on disk asks for no credentials")
 	}
-	if namespace != "" {
-		if err := ratify.CheckNamespace(namespace); err != nil {
-			return usage("", "--namespace: %s", err)
-		}
-	}
-	subject, g, err := a.loadFor(ctx, from, image)
+	subject, g, err := a.loadAsked(ctx, from, image)
 	if err != nil {
 		return err
 	}
-	subject.Namespace = namespace
 	result := a.askForLogin(ctx, from, g.engine, subject)
 	if ctx.Err() != nil {
 		return deadlineError(ctx, from.timeout, "")

@@ -64,7 +64,7 @@ registry could not tell, 3 usage or configuration.`,
   ratify ls --plain-http localhost:5000/app:v1
   ratify ls --oci-layout ./app registry.example/app:v1
   ratify ls -o json registry.example/app:v1 | jq -r '.referrers[].artifactType'`,
-		Args: imageArguments(1, 1),
+		Args: imageArguments(1),
 		RunE: func(command *cobra.Command, images []string) error {
 			return a.ls(command.Context(), &from, output, images[0])
 		},

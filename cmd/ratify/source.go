@@ -149,16 +149,6 @@ func (a *app) generationOf(ctx context.Context, s *source, subjects []ratify.Sub
 	return p.assemble(file, nil, set)
 }
 
-// loadFor is load for one image, as it was typed.
-func (a *app) loadFor(ctx context.Context, s *source, image string) (ratify.Subject, *generation, error) {
-	subject, err := ratify.ParseKey(image)
-	if err != nil {
-		return ratify.Subject{}, nil, err
-	}
-	g, err := a.load(ctx, s, []ratify.Subject{subject})
-	return subject, g, err
-}
-
 // loadAsked is load for one image, which may be a tenant's.
 func (a *app) loadAsked(ctx context.Context, s *source, image string) (ratify.Subject, *generation, error) {
 	g, err := a.load(ctx, s, goodSubjects(parseKeys([]string{image}, ratify.ParseKey)))

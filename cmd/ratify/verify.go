@@ -69,7 +69,7 @@ several images the highest.`,
 
   # For a script
   ratify verify -c ratify.yaml -o json registry.example/app:v1 | jq .code`,
-		Args: imageArguments(1, maxImages),
+		Args: imageArguments(maxImages),
 		RunE: func(command *cobra.Command, images []string) error {
 			return a.verify(command.Context(), &from, output, enforce, images)
 		},
@@ -86,10 +86,10 @@ several images the highest.`,
 const maxImages = 1000
 
 // imageArguments checks the number of images on a command line.
-func imageArguments(least, most int) cobra.PositionalArgs {
+func imageArguments(most int) cobra.PositionalArgs {
 	return func(command *cobra.Command, args []string) error {
 		switch {
-		case len(args) < least:
+		case len(args) == 0:
 			return usage("for example: "+command.CommandPath()+" registry.example/app:v1", "%s needs an image", command.CommandPath())
 		case len(args) > most:
 			return usage("", "%s takes at most %s, got %d", command.CommandPath(), plural(most, "image"), len(args))
