@@ -84,6 +84,15 @@ func NewReader(s Source, set *files.Set, kinds ...Kind) (*Reader, error) {
 // Proves tells whether the source proves who made a document, see ratify.DocumentVerifier.
 func (r *Reader) Proves() bool { return r.trust != nil }
 
+// PredicateTypes are those of the attestations that are read, see ratify.PredicateSeeker.
+func (r *Reader) PredicateTypes() []string {
+	var types []string
+	for _, kind := range r.kinds {
+		types = append(types, kind.PredicateTypes...)
+	}
+	return types
+}
+
 // Match tells whether the descriptor may be of a document: by its artifact type, or because it has none. A plain document
 // matches a source that believes somebody, too, so that the report says why it does not count.
 func (r *Reader) Match(evidence ocispec.Descriptor) bool {

@@ -59,6 +59,7 @@ type Verifier struct {
 var (
 	_ ratify.DocumentVerifier = (*Verifier)(nil)
 	_ ratify.Finder           = (*Verifier)(nil)
+	_ ratify.PredicateSeeker  = (*Verifier)(nil)
 )
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
@@ -156,6 +157,9 @@ func (v *Verifier) Match(evidence ocispec.Descriptor) bool { return v.reader.Mat
 func (v *Verifier) Find(ctx context.Context, subject ocispec.Descriptor, repo ratify.Repository) ([]ocispec.Descriptor, error) {
 	return v.reader.Find(ctx, subject, repo)
 }
+
+// PredicateTypes are those of the attestations that are taken.
+func (v *Verifier) PredicateTypes() []string { return v.reader.PredicateTypes() }
 
 // Documents says that one good attestation is enough: each is somebody's signature under what they know about this very
 // digest, and a further one, of a rebuild or of another tool, takes nothing of that back.

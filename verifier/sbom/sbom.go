@@ -31,6 +31,7 @@ type Verifier struct {
 var (
 	_ ratify.DocumentVerifier = (*Verifier)(nil)
 	_ ratify.Finder           = (*Verifier)(nil)
+	_ ratify.PredicateSeeker  = (*Verifier)(nil)
 )
 
 // Match tells whether the descriptor may be of a bill of materials.
@@ -40,6 +41,9 @@ func (v *Verifier) Match(evidence ocispec.Descriptor) bool { return v.reader.Mat
 func (v *Verifier) Find(ctx context.Context, subject ocispec.Descriptor, repo ratify.Repository) ([]ocispec.Descriptor, error) {
 	return v.reader.Find(ctx, subject, repo)
 }
+
+// PredicateTypes are those of the attestations that are taken.
+func (v *Verifier) PredicateTypes() []string { return v.reader.PredicateTypes() }
 
 // Documents tells that all bills of materials decide, unless the configuration says otherwise: each may list what the others
 // left out, and one without the disallowed package must not hide one with it.
