@@ -122,6 +122,7 @@ func decodesItself(of reflect.Type) bool {
 func exceptions() map[string]string {
 	return map[string]string{
 		"notation: trustPolicy.version": "there is one version, 1.0; every other is refused when the file is loaded",
+		"tenant: policies[].mode":       "enforce is all that a tenant may write; audit would admit what the cluster forbids, and is refused",
 		"tenant: policies[].namespaces": "the file's name is the namespace; whatever is written here is refused",
 	}
 }

@@ -91,7 +91,6 @@ func policyRows() []row {
 		{at: "policies[0].require.atLeast", from: policy("require: {atLeast: 2, of: [strangers, notation]}"), to: "1", ask: "${signed}", was: "UNTRUSTED_SIGNER", is: verified},
 		{at: "policies[0].require.of", from: policy("require: {atLeast: 1, of: [strangers]}"), to: "[strangers, notation]", ask: "${signed}", was: "UNTRUSTED_SIGNER", is: verified},
 		{at: "policies[0].rule", from: byNotation, to: `image.host == "other.example"`, ask: "${signed}", was: verified, is: "RULE_NOT_MET"},
-		{at: "policies[0].mode", from: byNotation, to: "audit", ask: "${unsigned}", was: "NO_REFERRERS", is: "WOULD_BE_REFUSED"},
 		{at: "policies[0].platforms", from: byNotation, to: "all", ask: "${index}", was: verified, is: "NO_REFERRERS"},
 		{at: "policies[0].platforms", from: byNotation, to: "any", ask: "${platforms}", was: "NO_REFERRERS", is: verified},
 	}
@@ -119,6 +118,7 @@ func clusterRows() []row {
 		`mirrors: [{pulledFrom: "${HOST}/mirror", verifyAs: "${HOST}/origin", evidence: origin}]`)
 	inScope := `scopes: ["${HOST}/unsigned"]`
 	return []row{
+		{at: "policies[0].mode", from: byNotation, to: "audit", ask: "${unsigned}", was: "NO_REFERRERS", is: "WOULD_BE_REFUSED"},
 		{at: "exemptions[0].scopes", from: exempting(inScope), to: `["${HOST}/other"]`, ask: "${unsigned}", was: "EXEMPT", is: "NO_REFERRERS"},
 		{at: "exemptions[0].digests", from: exempting(`digests: ["${unsigned#}"]`), to: `["${signed#}"]`, ask: "${unsigned}", was: "EXEMPT", is: "NO_REFERRERS"},
 		{at: "exemptions[0].namespaces", from: exempting(inScope+", namespaces: [team-a]") + "tenancy: {enabled: true}\n", to: "[team-b]", ask: "[team-a]${unsigned}", was: "EXEMPT", is: "NO_REFERRERS"},
