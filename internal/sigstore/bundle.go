@@ -2,6 +2,7 @@ package sigstore
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -32,9 +33,20 @@ const (
 // parseBundle reads a Sigstore bundle (https://github.com/sigstore/protobuf-specs, bundle v0.1 to v0.3).
 func parseBundle(data []byte) (b *protobundle.Bundle, err error) {
 	defer contain(&err)
+	text, payload, err := splitBundle(data)
+	if err != nil {
+		return nil, err
+	}
 	b = &protobundle.Bundle{}
-	if err := protojson.Unmarshal(data, b); err != nil {
+	if err := protojson.Unmarshal(text, b); err != nil {
 		return nil, malformed("it is no Sigstore bundle: %s", reason(err))
+	}
+	switch envelope := b.GetDsseEnvelope(); {
+	case payload == nil:
+	case envelope == nil:
+		return nil, malformed("it has a payload and no envelope")
+	default:
+		envelope.Payload = payload
 	}
 	if err := checkBundle(b); err != nil {
 		return nil, err
@@ -54,7 +66,12 @@ func checkBundle(b *protobundle.Bundle) error {
 		{"certificates", len(material.GetX509CertificateChain().GetCertificates()), maxChain},
 	} {
 		if list.count > list.at {
-			return tooLarge("it has %d %s, at most %d are read", list.count, list.name, list.at)
+			return malformed("it has %d %s, at most %d are read", list.count, list.name, list.at)
+		}
+	}
+	for _, entry := range material.GetTlogEntries() {
+		if err := checkShape(entry.GetCanonicalizedBody(), anyString); err != nil {
+			return err
 		}
 	}
 	if envelope := b.GetDsseEnvelope(); envelope != nil && len(envelope.GetSignatures()) != 1 {
@@ -94,7 +111,7 @@ func preAuthenticationEncoding(payloadType string, payload []byte) []byte {
 }
 
 // verifyMessage verifies a signature over the message itself.
-func (v *Verifier) verifyMessage(b *protobundle.Bundle, message []byte) (Signer, error) {
+func (v *Verifier) verifyMessage(ctx context.Context, b *protobundle.Bundle, message []byte) (Signer, error) {
 	claimed := b.GetMessageSignature().GetMessageDigest()
 	var hash crypto.Hash
 	switch claimed.GetAlgorithm() {
@@ -107,23 +124,28 @@ func (v *Verifier) verifyMessage(b *protobundle.Bundle, message []byte) (Signer,
 	default:
 		return Signer{}, malformed("its digest is by %s, not by SHA-256, SHA-384 or SHA-512", ratify.Quote(claimed.GetAlgorithm().String()))
 	}
-	h := hash.New()
-	h.Write(message)
-	if sum := h.Sum(nil); !bytes.Equal(sum, claimed.GetDigest()) {
+	m := newMessage(message)
+	if sum := m.sum(hash); !bytes.Equal(sum, claimed.GetDigest()) {
 		return Signer{}, &ratify.Error{Code: ratify.SubjectMismatch, Message: fmt.Sprintf("the signature is for another artifact, of the digest %.64x and not %x", claimed.GetDigest(), sum)}
 	}
-	return v.verify(b, message, verify.WithArtifact(bytes.NewReader(message)))
+	return v.verify(ctx, b, m, verify.WithArtifact(bytes.NewReader(message)))
 }
 
 // verify tells whose signature the bundle holds. covered is what the signature itself covers, artifact the same for the
 // library.
-func (v *Verifier) verify(b *protobundle.Bundle, covered []byte, artifact verify.ArtifactPolicyOption) (signer Signer, err error) {
+func (v *Verifier) verify(ctx context.Context, b *protobundle.Bundle, covered *message, artifact verify.ArtifactPolicyOption) (signer Signer, err error) {
 	defer contain(&err)
 	sig := signatureOf(b)
 	for _, key := range v.keys {
+		if err := ctx.Err(); err != nil {
+			return Signer{}, err // a hundred keys of Ed25519 hash a large payload a hundred times
+		}
 		if key.verifies(covered, sig) {
 			return v.verifyKey(b, key)
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return Signer{}, err
 	}
 	entity, err := bundle.NewBundle(b)
 	if err != nil {
@@ -359,4 +381,8 @@ func (v *Verifier) foreignCertificate(claimed Signer, err error) *ratify.Error {
 }
 
 // reason is an error's text, for a message. Parsers put line breaks into theirs, and protojson spaces of changing kinds.
-func reason(err error) string { return ratify.Quote(strings.Join(strings.Fields(err.Error()), " ")) }
+func reason(err error) string {
+	text := err.Error()
+	text = text[:min(len(text), 2*ratify.MaxTextBytes)] // the rest is not shown, and its words would cost memory
+	return ratify.Quote(strings.Join(strings.Fields(text), " "))
+}

@@ -79,14 +79,14 @@ func TestHostileBundles(t *testing.T) {
 		{"another message digest", edit(t, message.Bundle(), func(b map[string]any) {
 			b["messageSignature"].(map[string]any)["messageDigest"].(map[string]any)["digest"] = []byte("another")
 		}), ratify.SubjectMismatch, []string{fmt.Sprintf("%x", "another")}},
-		{"eleven entries", edit(t, keyless.Bundle(), func(b map[string]any) { material(b)["tlogEntries"] = list(11, map[string]any{}) }), ratify.LimitExceeded, []string{"11 transparency log entries, at most 10"}},
+		{"eleven entries", edit(t, keyless.Bundle(), func(b map[string]any) { material(b)["tlogEntries"] = list(11, map[string]any{}) }), ratify.EvidenceInvalid, []string{"11 transparency log entries, at most 10"}},
 		{"eleven timestamps", edit(t, keyless.Bundle(), func(b map[string]any) {
 			material(b)["timestampVerificationData"] = map[string]any{"rfc3161Timestamps": list(11, map[string]any{})}
-		}), ratify.LimitExceeded, []string{"11 timestamps"}},
+		}), ratify.EvidenceInvalid, []string{"11 timestamps"}},
 		{"eleven certificates", edit(t, keyless.BundleOf("application/vnd.dev.sigstore.bundle+json;version=0.1"), func(b map[string]any) {
 			delete(material(b), "certificate")
 			material(b)["x509CertificateChain"] = map[string]any{"certificates": list(11, map[string]any{})}
-		}), ratify.LimitExceeded, []string{"11 certificates"}},
+		}), ratify.EvidenceInvalid, []string{"11 certificates"}},
 		{"no certificate in the chain", edit(t, keyless.BundleOf("application/vnd.dev.sigstore.bundle+json;version=0.1"), func(b map[string]any) {
 			delete(material(b), "certificate")
 			material(b)["x509CertificateChain"] = map[string]any{}
@@ -281,7 +281,7 @@ func TestHostileTags(t *testing.T) {
 		{"a log that is none", annotate(keyless, bundle, `{"Payload":{"body":"e30=","logID":"x"}}`), ratify.EvidenceInvalid, []string{bundle}},
 		{"an entry without a promise", annotate(keyless, bundle, strings.Replace(keyless.Layer().Descriptor.Annotations[bundle], `"SignedEntryTimestamp":"`, `"Unsigned":"`, 1)), ratify.EvidenceInvalid, nil},
 		{"a timestamp that is none", annotate(keyless, stamp, "{}"), ratify.EvidenceInvalid, []string{stamp}},
-		{"endless annotations", annotate(byHand, bundle, strings.Repeat("x", 1<<20)), ratify.LimitExceeded, []string{"annotations"}},
+		{"endless annotations", annotate(byHand, bundle, strings.Repeat("x", 1<<20)), ratify.EvidenceInvalid, []string{"annotations"}},
 		{"not JSON", sign("hello"), ratify.EvidenceInvalid, []string{"is no JSON"}},
 		{"another type", sign(`{"critical":{"type":"atomic container signature","image":{"docker-manifest-digest":"` + image.Digest.String() + `"}}}`), ratify.EvidenceInvalid, []string{"atomic container signature"}},
 		{"no digest", sign(`{"critical":{"type":"cosign container image signature"}}`), ratify.SubjectMismatch, nil},

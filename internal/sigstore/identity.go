@@ -26,7 +26,10 @@ type Identity struct {
 }
 
 // identity is an Identity that was checked; its policy is what the library enforces.
-type identity struct{ text string }
+type identity struct {
+	text string
+	open bool // issuer and subject are open ended
+}
 
 func (v *Verifier) loadIdentities(identities []Identity) (problems []error) {
 	for i, id := range identities {
@@ -43,7 +46,7 @@ func (v *Verifier) loadIdentities(identities []Identity) (problems []error) {
 			problems = append(problems, fmt.Errorf("%s: %w", place, err))
 			continue
 		}
-		v.identities = append(v.identities, &identity{text: id.String()})
+		v.identities = append(v.identities, &identity{text: id.String(), open: isOpenEnded(id.IssuerPattern) && isOpenEnded(id.SubjectPattern)})
 		v.policies = append(v.policies, verify.WithCertificateIdentity(matcher))
 	}
 	return problems
@@ -132,14 +135,41 @@ func anchored(pattern string) string {
 	return "^(" + inner + ")$"
 }
 
-// matchesAll tries the pattern on names that nobody would list together.
+// matchesAll tries the pattern on names of two kinds, which nobody would list together. Neither is empty, nor short: a
+// pattern that asks for no more than some text is as open.
 func matchesAll(re *regexp.Regexp) bool {
-	for _, name := range []string{"", "x", "https://a.example/b", "somebody@example.net"} {
-		if !re.MatchString(name) {
-			return false
+	return re.MatchString("https://ci.a.example/team/app/.ci/release.yml") && re.MatchString("somebody.of.a.team@mail.b.example")
+}
+
+// isOpenEnded tells whether a pattern matches names that have nothing in common but their form: URLs of two hosts,
+// addresses of two domains, workloads of two trust domains. The pattern is one that compiles, or empty.
+func isOpenEnded(pattern string) bool {
+	re, err := regexp.Compile(pattern)
+	if err != nil || pattern == "" {
+		return false
+	}
+	for _, pair := range [][2]string{
+		{"https://ci.a.example/team/app/.ci/release.yml@refs/heads/main", "https://b.test/x/y"},
+		{"https://token.a.example", "https://b.test"},
+		{"somebody.of.a.team@mail.a.example", "x@b.test"},
+		{"spiffe://a.example/ns/team/sa/app", "spiffe://b.test/x/y"},
+	} {
+		if re.MatchString(pair[0]) && re.MatchString(pair[1]) {
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// Warnings tells what of the trust an operator may not have meant: identities of which neither the issuer nor the subject
+// names anybody. Who else may have a certificate of the trusted root's authorities decides what they admit.
+func (v *Verifier) Warnings() (warnings []string) {
+	for i, id := range v.identities {
+		if id.open {
+			warnings = append(warnings, fmt.Sprintf("identities[%d]: %s: both patterns match names of hosts that have nothing to do with one another, so that nearly every certificate is trusted", i, id.text))
+		}
+	}
+	return warnings
 }
 
 // identityNames are the configured identities, for a message.

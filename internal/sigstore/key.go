@@ -8,7 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/sha512"
+	_ "crypto/sha512" // SHA-384 and SHA-512, for message.sum
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -115,33 +115,46 @@ func parseKey(data []byte) (*publicKey, error) {
 // verifies tells whether the signature over the message is the key's. cosign signs SHA-256 digests whatever the curve,
 // other tools of Sigstore the digest of the curve's size; RSA is PKCS #1 v1.5 or PSS; Ed25519 is over the message or, in
 // transparency logs, over its digest (Ed25519ph, RFC 8032).
-func (k *publicKey) verifies(message, signature []byte) bool {
-	sum := sha256.Sum256(message)
+func (k *publicKey) verifies(m *message, signature []byte) bool {
 	switch key := k.key.(type) {
 	case *ecdsa.PublicKey:
-		if ecdsa.VerifyASN1(key, sum[:], signature) {
+		if ecdsa.VerifyASN1(key, m.sum(crypto.SHA256), signature) {
 			return true
 		}
 		switch key.Curve {
 		case elliptic.P384():
-			sum := sha512.Sum384(message)
-			return ecdsa.VerifyASN1(key, sum[:], signature)
+			return ecdsa.VerifyASN1(key, m.sum(crypto.SHA384), signature)
 		case elliptic.P521():
-			sum := sha512.Sum512(message)
-			return ecdsa.VerifyASN1(key, sum[:], signature)
+			return ecdsa.VerifyASN1(key, m.sum(crypto.SHA512), signature)
 		}
 		return false
 	case *rsa.PublicKey:
-		return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) == nil ||
-			rsa.VerifyPSS(key, crypto.SHA256, sum[:], signature, nil) == nil
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, m.sum(crypto.SHA256), signature) == nil ||
+			rsa.VerifyPSS(key, crypto.SHA256, m.sum(crypto.SHA256), signature, nil) == nil
 	case ed25519.PublicKey:
-		if ed25519.Verify(key, message, signature) {
-			return true
-		}
-		sum := sha512.Sum512(message)
-		return ed25519.VerifyWithOptions(key, sum[:], signature, &ed25519.Options{Hash: crypto.SHA512}) == nil
+		return ed25519.Verify(key, m.text, signature) ||
+			ed25519.VerifyWithOptions(key, m.sum(crypto.SHA512), signature, &ed25519.Options{Hash: crypto.SHA512}) == nil
 	}
 	return false
+}
+
+// A message is what a signature covers. It is hashed once by each algorithm, however many keys are tried.
+type message struct {
+	text []byte
+	sums map[crypto.Hash][]byte
+}
+
+func newMessage(text []byte) *message { return &message{text: text, sums: map[crypto.Hash][]byte{}} }
+
+// sum is the digest by SHA-256, SHA-384 or SHA-512.
+func (m *message) sum(hash crypto.Hash) []byte {
+	if sum, ok := m.sums[hash]; ok {
+		return sum
+	}
+	h := hash.New()
+	h.Write(m.text)
+	m.sums[hash] = h.Sum(nil)
+	return m.sums[hash]
 }
 
 // keyNames are the configured keys, for a message.

@@ -36,6 +36,14 @@ func TestPatterns(t *testing.T) {
 		{`^.*$`, "matches everything"},
 		{`^(.*)$`, "matches everything"},
 		{`^[\s\S]*$`, "matches everything"},
+		{`^.+$`, "matches everything"},
+		{`^.{2,}$`, "matches everything"},
+		{`^(.|\n)+$`, "matches everything"},
+		{`^\S*$`, "matches everything"},
+		{`^([^ ]+)$`, "matches everything"},
+		{`^.*@.*$|^.*$`, "matches everything"},
+		{`^.*(@|://).*$`, "matches everything"},
+		{`^https://.*$`, ""}, // see TestWarnings
 		{`^(`, "missing closing )"},
 		{`^\p{Nowhere}$`, "invalid character class range"},
 	} {

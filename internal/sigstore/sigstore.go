@@ -70,13 +70,17 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 	if blob.Size > ratify.MaxEnvelopeBytes && blob.attestation {
 		return Signer{}, ratify.ErrOtherKind
 	}
-	found, err := read(ctx, blob, repo, ratify.MaxEnvelopeBytes)
+	data, err := read(ctx, blob, repo, ratify.MaxEnvelopeBytes)
+	if err != nil {
+		return Signer{}, err
+	}
+	found, err := parse(blob, data)
 	if err != nil {
 		return Signer{}, err
 	}
 	switch {
 	case found.payload != nil:
-		signer, err := v.verifyMessage(found.bundle, found.payload)
+		signer, err := v.verifyMessage(ctx, found.bundle, found.payload)
 		if err != nil {
 			return Signer{}, err
 		}
@@ -89,7 +93,7 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 		if err != nil {
 			return Signer{}, err
 		}
-		return v.verifyMessage(found.bundle, manifest)
+		return v.verifyMessage(ctx, found.bundle, manifest)
 	}
 	statement, err := parseStatement(found.bundle.GetDsseEnvelope())
 	if err != nil {
@@ -98,7 +102,15 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 	if statement.PredicateType != SignPredicate {
 		return Signer{}, ratify.ErrOtherKind
 	}
-	return v.verifyStatement(ctx, statement, subject, found.bundle, repo)
+	signer, err := v.verifyStatement(ctx, statement, subject, nil, found.bundle)
+	if !errors.Is(err, errManifestNeeded) {
+		return signer, err
+	}
+	manifest, err := repo.Fetch(ctx, subject)
+	if err != nil {
+		return Signer{}, err
+	}
+	return v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 }
 
 // A Statement is an in-toto statement (https://github.com/in-toto/attestation, statement v0.1 and v1) that is proven to be
@@ -119,12 +131,29 @@ func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Desc
 	if err != nil {
 		return nil, Signer{}, err
 	}
-	release, err := v.hold(ctx, blob.Size)
+	data, err := read(ctx, blob, repo, ratify.MaxDocumentBytes)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	statement, signer, err := v.attested(ctx, blob, data, subject, nil)
+	if !errors.Is(err, errManifestNeeded) {
+		return statement, signer, err
+	}
+	manifest, err := repo.Fetch(ctx, subject)
+	if err != nil {
+		return nil, Signer{}, err
+	}
+	return v.attested(ctx, blob, data, subject, manifest)
+}
+
+// attested is Statement for evidence that was read. It asks no registry: one that is stuck must not hold up others.
+func (v *Verifier) attested(ctx context.Context, b blob, data []byte, subject ocispec.Descriptor, manifest []byte) (*Statement, Signer, error) {
+	release, err := v.hold(ctx, b.Size)
 	if err != nil {
 		return nil, Signer{}, err
 	}
 	defer release()
-	found, err := read(ctx, blob, repo, ratify.MaxDocumentBytes)
+	found, err := parse(b, data)
 	if err != nil {
 		return nil, Signer{}, err
 	}
@@ -139,7 +168,7 @@ func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Desc
 	if statement.PredicateType == SignPredicate {
 		return nil, Signer{}, ratify.ErrOtherKind
 	}
-	signer, err := v.verifyStatement(ctx, statement, subject, found.bundle, repo)
+	signer, err := v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 	if err != nil {
 		return nil, Signer{}, err
 	}
@@ -156,14 +185,16 @@ func Refusal(err error) (ratify.Result, error) {
 	return ratify.Result{Unproven: true, Code: refused.Code, Message: refused.UserMessage(), Remedy: refused.UserRemedy()}, nil
 }
 
-// verifyStatement verifies who signed the statement, and that it is about the subject.
-func (v *Verifier) verifyStatement(ctx context.Context, statement *statement, subject ocispec.Descriptor, b *protobundle.Bundle, repo ratify.Repository) (Signer, error) {
-	algorithm, sum, err := statement.find(ctx, subject, repo)
+// verifyStatement verifies who signed the statement, and that it is about the subject. The error is errManifestNeeded where
+// that cannot be told without the subject's manifest, and it is nil.
+func (v *Verifier) verifyStatement(ctx context.Context, statement *statement, subject ocispec.Descriptor, manifest []byte, b *protobundle.Bundle) (Signer, error) {
+	algorithm, sum, err := statement.find(subject, manifest)
 	if err != nil {
 		return Signer{}, err
 	}
 	envelope := b.GetDsseEnvelope()
-	return v.verify(b, preAuthenticationEncoding(envelope.GetPayloadType(), envelope.GetPayload()), verify.WithArtifactDigest(algorithm, sum))
+	covered := newMessage(preAuthenticationEncoding(envelope.GetPayloadType(), envelope.GetPayload()))
+	return v.verify(ctx, b, covered, verify.WithArtifactDigest(algorithm, sum))
 }
 
 // annotationPredicate is on a bundle's manifest, and a claim.
@@ -202,14 +233,15 @@ type signed struct {
 
 // read reads the evidence; of what is larger than limit bytes nothing is read. Only what identifies the blob goes on: a
 // layer's URLs and inline data are not for following.
-func read(ctx context.Context, b blob, repo ratify.Repository, limit int64) (*signed, error) {
+func read(ctx context.Context, b blob, repo ratify.Repository, limit int64) ([]byte, error) {
 	if b.Size > limit {
 		return nil, tooLarge("it has %d bytes, at most %d are read", b.Size, limit)
 	}
-	data, err := repo.Fetch(ctx, ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
-	if err != nil {
-		return nil, err
-	}
+	return repo.Fetch(ctx, ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
+}
+
+// parse parses evidence that was read.
+func parse(b blob, data []byte) (*signed, error) {
 	switch b.MediaType {
 	case mediaTypeSimpleSigning, mediaTypeEnvelope:
 		return parseLayer(b.Descriptor, data)

@@ -1,10 +1,10 @@
 package sigstore
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,6 +23,9 @@ const PayloadType = "application/vnd.in-toto+json"
 // maxSubjects bounds the subjects of a statement: a release of a large project has some hundred artifacts. It is the
 // library's bound as well.
 const maxSubjects = 1024
+
+// maxDigests bounds the digests of one subject: there are some ten algorithms. It is the library's bound as well.
+const maxDigests = 32
 
 // strong are the digest algorithms that bind a statement to a subject, as in-toto and as go-digest name them.
 var strong = []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512}
@@ -46,17 +49,14 @@ func parseStatement(envelope *protodsse.Envelope) (*statement, error) {
 		return nil, malformed("its statement is no JSON")
 	}
 	s := &statement{named: map[digest.Algorithm][]string{}}
-	err := checkFields(payload)
+	err := s.read(payload) // which is bounded
 	if err == nil {
-		err = s.read(payload)
+		err = checkFields(payload)
 	}
-	var limit strictjson.LimitError
 	var refused *ratify.Error
 	switch {
 	case errors.As(err, &refused):
-		return nil, err
-	case errors.As(err, &limit):
-		return nil, tooLarge("its statement: %s", err)
+		return nil, malformed("its statement: %s", refused.UserMessage()) // see maxValues
 	case err != nil:
 		return nil, malformed("its statement: %s", err)
 	case !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/"):
@@ -112,7 +112,11 @@ func (s *statement) read(payload []byte) error {
 }
 
 func (s *statement) readDigests(c *strictjson.Cursor) error {
+	digests := 0
 	return c.Object(nil, func(name string) error {
+		if digests++; digests > maxDigests {
+			return fmt.Errorf("it has more than %d", maxDigests)
+		}
 		var value string
 		err := c.TextInto(&value)
 		if a := digest.Algorithm(name); value != "" && slices.Contains(strong, a) {
@@ -122,9 +126,12 @@ func (s *statement) readDigests(c *strictjson.Cursor) error {
 	})
 }
 
+// errManifestNeeded says that the statement names its subjects by other algorithms than the subject's digest is by.
+var errManifestNeeded = errors.New("the subject's manifest is needed")
+
 // find tells by which digest the statement names the subject. The subject's own algorithm is looked at first; the manifest
-// is read only where the statement has none but others.
-func (s *statement) find(ctx context.Context, subject ocispec.Descriptor, repo ratify.Repository) (algorithm string, sum []byte, err error) {
+// is needed only where the statement has none but others, and may be nil until then.
+func (s *statement) find(subject ocispec.Descriptor, manifest []byte) (algorithm string, sum []byte, err error) {
 	own := subject.Digest.Algorithm()
 	if len(s.named[own]) > 0 {
 		return matching(s.named[own], subject.Digest)
@@ -132,9 +139,8 @@ func (s *statement) find(ctx context.Context, subject ocispec.Descriptor, repo r
 	if len(s.named) == 0 {
 		return "", nil, malformed("its statement names no subject by SHA-256 or stronger")
 	}
-	manifest, err := repo.Fetch(ctx, subject)
-	if err != nil {
-		return "", nil, err
+	if manifest == nil {
+		return "", nil, errManifestNeeded
 	}
 	for _, a := range strong {
 		if len(s.named[a]) == 0 {

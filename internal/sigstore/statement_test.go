@@ -208,8 +208,8 @@ func TestStatementSubjects(t *testing.T) {
 		{"no digest", `{"name":"app"}`, ratify.EvidenceInvalid},
 		{"empty digest", `{"digest":{"sha256":""}}`, ratify.EvidenceInvalid},
 		{"none", ``, ratify.EvidenceInvalid},
-		{"too many", many, ratify.LimitExceeded},
-		{"too deep", `{"x":` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + `}`, ratify.LimitExceeded},
+		{"too many", many, ratify.EvidenceInvalid},
+		{"too deep", `{"x":` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + `}`, ratify.EvidenceInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			statement := `{"_type":"https://in-toto.io/Statement/v1","predicateType":"` + provenance + `","predicate":{},"subject":[` + tc.subjects + `]}`
@@ -302,7 +302,7 @@ func TestLargeDocuments(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("one at a time", func(t *testing.T) {
+	t.Run("beside a registry that is stuck", func(t *testing.T) {
 		a := forms["bundle"](sbom(3 << 20))
 		repo, reading := newRepository(a), make(chan struct{})
 		var bundle string
@@ -325,13 +325,8 @@ func TestLargeDocuments(t *testing.T) {
 			done <- err
 		}()
 		<-reading
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, _, err := v.Statement(ended, image, a.Descriptor, newRepository(a)); !errors.Is(err, context.Canceled) {
-			t.Errorf("the second did not wait: %v", err)
-		}
-		if _, _, err := statementOf(t, v, forms["bundle"](sbom(1))); err != nil {
-			t.Errorf("a small one waits: %v", err)
+		if _, _, err := statementOf(t, v, a); err != nil {
+			t.Errorf("the second: %v", err)
 		}
 		close(release)
 		if err := <-done; err != nil {

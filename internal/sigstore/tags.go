@@ -187,6 +187,9 @@ func (s *signed) setEnvelope(data []byte) error {
 			Sig   []byte `json:"sig"`
 		} `json:"signatures"`
 	}
+	if err := checkShape(data, anyString); err != nil {
+		return err
+	}
 	if err := json.Unmarshal(data, &envelope); err != nil {
 		return malformed("it is no DSSE envelope: %s", reason(err))
 	}
@@ -211,7 +214,7 @@ func layerMaterial(annotations map[string]string) (*protobundle.VerificationMate
 		size += len(value)
 	}
 	if size > ratify.MaxEnvelopeBytes {
-		return nil, tooLarge("its annotations have %d bytes, at most %d are read", size, ratify.MaxEnvelopeBytes)
+		return nil, malformed("its annotations have %d bytes, at most %d are read", size, ratify.MaxEnvelopeBytes)
 	}
 	if encoded := annotations[annotationCertificate]; encoded != "" {
 		block, _ := pem.Decode([]byte(encoded))
