@@ -53,6 +53,7 @@ type Verifier struct {
 	reader *document.Reader
 	rules  *rules // nil: none
 	maxAge time.Duration
+	dated  bool // something tells when an attestation was made, so that maxAge can be set
 	now    func() time.Time
 }
 
@@ -70,6 +71,7 @@ func New(cfg Config, deps Deps) (*Verifier, error) {
 	v := &Verifier{maxAge: time.Duration(cfg.MaxAge), now: deps.Now}
 	types, problems := cfg.types()
 	problems = append(problems, cfg.check(types)...)
+	v.dated = len(cfg.Identities) > 0 || !slices.ContainsFunc(types, isOther)
 	if cfg.Provenance != nil {
 		var wrong []error
 		v.rules, wrong = newRules(*cfg.Provenance)
@@ -137,7 +139,7 @@ func checkType(predicateType string) error {
 
 // check tells what of the settings contradicts another.
 func (cfg Config) check(types []string) (problems []error) {
-	other := slices.IndexFunc(types, func(t string) bool { return !isProvenance(t) })
+	other := slices.IndexFunc(types, isOther)
 	if cfg.Provenance != nil && other >= 0 {
 		problems = append(problems, fmt.Errorf("provenance: %s is not SLSA provenance, %s or %s", ratify.Quote(types[other]), slsaV1, slsaV02))
 	}
@@ -148,6 +150,16 @@ func (cfg Config) check(types []string) (problems []error) {
 		problems = append(problems, fmt.Errorf("maxAge: nothing tells when an attestation of %s was made, only SLSA provenance and signatures of identities do", ratify.Quote(types[other])))
 	}
 	return problems
+}
+
+func isOther(predicateType string) bool { return !isProvenance(predicateType) }
+
+// Warnings tells what of the settings an operator may not have meant.
+func (v *Verifier) Warnings() []string {
+	if !v.dated {
+		return nil // there is nothing to be done about it
+	}
+	return v.reader.Warnings(v.maxAge)
 }
 
 // Match tells whether the descriptor may be of an attestation.

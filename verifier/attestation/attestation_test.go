@@ -349,6 +349,31 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestWarnings holds that a tag which can be moved back is warned of where an age is not set, and could be.
+func TestWarnings(t *testing.T) {
+	const other = "https://example.com/type"
+	for _, tc := range []struct {
+		name          string
+		predicateType string
+		tags          bool
+		maxAge        time.Duration
+		want          int
+	}{
+		{"no tags", slsaV1, false, 0, 0},
+		{"tags, and no age", slsaV1, true, 0, 1},
+		{"tags, and an age", slsaV1, true, time.Hour, 0},
+		{"tags, and nothing tells the age", other, true, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := newRegistry(t).config(tc.predicateType)
+			cfg.CosignTags, cfg.MaxAge = tc.tags, config.Duration(tc.maxAge)
+			if warnings := newVerifier(t, cfg).Warnings(); len(warnings) != tc.want {
+				t.Errorf("warnings %q, want %d", warnings, tc.want)
+			}
+		})
+	}
+}
+
 func TestSettingsDecode(t *testing.T) {
 	r := newRegistry(t)
 	var cfg attestation.Config

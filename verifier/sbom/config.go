@@ -122,7 +122,7 @@ func kinds() []document.Kind {
 // Warnings tells what of the settings an operator may not have meant.
 func (v *Verifier) Warnings() []string {
 	if v.rules.licenses.any() || v.rules.packages.any() || v.rules.maxAge > 0 {
-		return nil
+		return v.reader.Warnings(v.rules.maxAge)
 	}
 	return []string{"no licences, packages or maxAge: whatever a bill of materials lists, it passes"}
 }

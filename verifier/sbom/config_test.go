@@ -96,4 +96,25 @@ func TestWarnings(t *testing.T) {
 	if warnings := newVerifier(t, sbom.Config{}).Warnings(); len(warnings) != 1 {
 		t.Errorf("no rule: %q", warnings)
 	}
+	key, err := cosigntest.NewKey(cosigntest.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "cosign.pub")
+	if err := os.WriteFile(file, key.PublicPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := object{
+		"keys": []any{object{"name": "release", "file": file}}, "cosignTags": true, "licenses": object{"disallowed": []any{"AGPL-3.0-only"}},
+	}
+	for _, want := range []int{1, 0} {
+		v, err := load(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warnings := v.Warnings(); len(warnings) != want || want > 0 && !strings.Contains(warnings[0], "set maxAge") {
+			t.Errorf("settings %v: %q, want %d", settings, warnings, want)
+		}
+		settings["maxAge"] = "720h"
+	}
 }
