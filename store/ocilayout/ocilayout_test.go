@@ -299,6 +299,31 @@ func TestChangedContentIsRefused(t *testing.T) {
 	wantCode(t, err, ratify.RegistryInvalid)
 }
 
+// A descriptor of few bytes does not make of a large file one that could be read another time, and a changed one is no
+// descriptor's fault.
+func TestOtherSizes(t *testing.T) {
+	blob := storetest.NewBlob("text/plain", []byte("content"))
+	large := storetest.NewBlob("text/plain", make([]byte, ratify.MaxDocumentBytes+1))
+	for _, tc := range []struct {
+		name    string
+		desc    ocispec.Descriptor
+		content []byte
+		want    ratify.Code
+	}{
+		{"the content is longer", blob.Desc, []byte("content, and more"), ratify.RegistryInvalid},
+		{"the content is shorter", blob.Desc, nil, ratify.RegistryInvalid},
+		{"the content is longer than is read", blob.Desc, large.Data, ratify.LimitExceeded},
+		{"the descriptor says less than is read", ocispec.Descriptor{MediaType: "text/plain", Digest: large.Desc.Digest, Size: 10}, large.Data, ratify.LimitExceeded},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLayout(t)
+			l.write(blobPath(tc.desc.Digest), tc.content)
+			_, err := l.open().Fetch(t.Context(), tc.desc)
+			wantCode(t, err, tc.want)
+		})
+	}
+}
+
 func TestNothingOutsideIsRead(t *testing.T) {
 	secret := storetest.NewBlob("text/plain", []byte("outside"))
 	outside := filepath.Join(t.TempDir(), "secret")
