@@ -27,7 +27,7 @@ demo: ## show it at work on this machine: no cluster, no account (KEEP=1 leaves 
 test: ## run all tests but those on a real cluster, with the race detector; print the coverage
 	@rm -rf $(COVER) && mkdir -p $(COVER)/main $(COVER)/test
 	$(SUM) -- -race -cover -coverpkg=$(MEASURED) ./... -args -test.gocoverdir=$(COVER)/main
-	cd test && $(SUM) -- -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
+	cd test && $(SUM) -- -count=1 -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
 	cd test && $(SUM) -- -modfile=gatekeeper317.mod -tags=gatekeeper317 ./library
 	cd tools/image && $(SUM) -- -race ./...
 	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED) | \

@@ -488,7 +488,7 @@ func (x *examination) obeysRule(ctx context.Context) error {
 	case err != nil:
 		return &Error{Code: RuleNotMet, Message: "the policy's rule could not be evaluated: " + Truncate(err.Error()), Err: err}
 	default:
-		return &Error{Code: RuleNotMet, Message: RuleNotMet.Info().Message + ": " + Quote(x.policy.Rule)}
+		return &Error{Code: RuleNotMet, Message: RuleNotMet.Info().Message + ": " + Quote(strings.Join(strings.Fields(x.policy.Rule), " "))}
 	}
 }
 

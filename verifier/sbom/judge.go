@@ -51,7 +51,7 @@ func (v *Verifier) judge(doc *document.Document) judgement {
 		return judgement{Result: result}
 	}
 	result.Passed = true
-	result.Message = fmt.Sprintf("the bill of materials (%s, %d packages) has nothing that is not allowed", b.format, b.packages)
+	result.Message = fmt.Sprintf("the bill of materials (%s, packages: %d) lists nothing that is not allowed", b.format, b.packages)
 	if v.rules.maxAge > 0 {
 		result.NotAfter = made.Add(v.rules.maxAge)
 	}
