@@ -10,6 +10,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/rule"
 	"github.com/ratify-provider/ratify/store/ocilayout"
 	"github.com/ratify-provider/ratify/store/oras"
@@ -25,6 +26,7 @@ import (
 type process struct {
 	pool       *oras.Pool           // connections and tokens
 	revocation *notation.Revocation // OCSP and CRL answers
+	sigstore   *sigstore.Shared     // memory for evidence that is being verified
 	log        *zap.Logger
 	// observeRegistry is told of each answer of a registry; status 0 is none. hostClass is fit for a metric's label.
 	observeRegistry func(hostClass string, status int)
@@ -60,24 +62,24 @@ func verifierTypes() map[string]verifierType {
 				return notation.New(c, notation.Deps{Files: set, Revocation: p.revocation})
 			})
 		},
-		"cosign": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+		"cosign": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c cosign.Config) (*cosign.Verifier, error) {
-				return cosign.New(c, cosign.Deps{Files: set})
+				return cosign.New(c, cosign.Deps{Files: set, Shared: p.sigstore})
 			})
 		},
-		"attestation": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+		"attestation": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c attestation.Config) (*attestation.Verifier, error) {
-				return attestation.New(c, attestation.Deps{Files: set})
+				return attestation.New(c, attestation.Deps{Files: set, Shared: p.sigstore})
 			})
 		},
-		"sbom": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+		"sbom": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c sbom.Config) (*sbom.Verifier, error) {
-				return sbom.New(c, sbom.Deps{Files: set})
+				return sbom.New(c, sbom.Deps{Files: set, Shared: p.sigstore})
 			})
 		},
-		"vulnerability": func(_ *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
+		"vulnerability": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c vulnerability.Config) (*vulnerability.Verifier, error) {
-				return vulnerability.New(c, vulnerability.Deps{Files: set})
+				return vulnerability.New(c, vulnerability.Deps{Files: set, Shared: p.sigstore})
 			})
 		},
 	}

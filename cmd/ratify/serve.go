@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/provider"
 	"github.com/ratify-provider/ratify/store/oras"
 	"github.com/ratify-provider/ratify/verifier/notation"
@@ -83,7 +84,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	p := &process{
-		pool: oras.NewPool(), revocation: notation.NewRevocation(notation.RevocationOptions{}),
+		pool: oras.NewPool(), revocation: notation.NewRevocation(notation.RevocationOptions{}), sigstore: sigstore.NewShared(),
 		log: log, observeRegistry: metrics.RegistryRequest, observePanic: metrics.Panic,
 	}
 	g, err := p.build(o.config)

@@ -69,14 +69,15 @@ type Reader struct {
 }
 
 // NewReader returns a reader of documents of the given kinds. All that is wrong with the source is in the error, a line
-// each; set reads the files that it names, nil reads them all the same.
-func NewReader(s Source, set *files.Set, kinds ...Kind) (*Reader, error) {
+// each; set reads the files that it names, nil reads them all the same; shared is the process's, nil is one of its
+// own.
+func NewReader(s Source, set *files.Set, shared *sigstore.Shared, kinds ...Kind) (*Reader, error) {
 	r := &Reader{kinds: kinds, tags: s.CosignTags}
 	if s.IsZero() {
 		return r, nil
 	}
 	var err error
-	if r.trust, err = sigstore.New(s.Trust, set); err != nil {
+	if r.trust, err = sigstore.New(s.Trust, set, shared); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -97,11 +98,14 @@ func (r *Reader) PredicateTypes() []string {
 // Warnings tells what of the source an operator may not have meant; maxAge is how long a document counts, 0 for ever. A tag
 // has no memory: moved back to a collection without the newer documents, it shows an image as it once was, and only the age
 // of what is left tells. The same holds for whoever may delete a referrer.
-func (r *Reader) Warnings(maxAge time.Duration) []string {
-	if !r.tags || maxAge > 0 {
-		return nil
+func (r *Reader) Warnings(maxAge time.Duration) (warnings []string) {
+	if r.trust != nil {
+		warnings = r.trust.Warnings()
 	}
-	return []string{"cosignTags without maxAge: whoever may push can take newer documents away by moving cosign's tag back, and where evidence is newest or all, older ones then decide; set maxAge"}
+	if !r.tags || maxAge > 0 {
+		return warnings
+	}
+	return append(warnings, "cosignTags without maxAge: whoever may push can take newer documents away by moving cosign's tag back, and where evidence is newest or all, older ones then decide; set maxAge")
 }
 
 // Match tells whether the descriptor may be of a document: by its artifact type, or because it has none. A plain document

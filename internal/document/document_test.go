@@ -117,7 +117,7 @@ var kinds = []document.Kind{
 
 func newReader(t *testing.T, source document.Source) *document.Reader {
 	t.Helper()
-	r, err := document.NewReader(source, &files.Set{}, kinds...)
+	r, err := document.NewReader(source, &files.Set{}, nil, kinds...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -591,7 +591,7 @@ func TestWhatIsNotReadIsNoRefusal(t *testing.T) {
 }
 
 func TestNewReaderTellsWhatIsWrong(t *testing.T) {
-	_, err := document.NewReader(document.Source{Trust: sigstore.Trust{Keys: []sigstore.Key{{Name: "ci", File: "/nowhere"}}}}, nil, kinds...)
+	_, err := document.NewReader(document.Source{Trust: sigstore.Trust{Keys: []sigstore.Key{{Name: "ci", File: "/nowhere"}}}}, nil, nil, kinds...)
 	if err == nil || !strings.Contains(err.Error(), `keys[0] "ci"`) {
 		t.Errorf("%v", err)
 	}
@@ -603,7 +603,7 @@ func FuzzStatement(f *testing.F) {
 	for _, seed := range [][]byte{statement(image, nil), statement(other, nil), envelope(statementType, statement(image, nil)), []byte(`{"_type":1}`), []byte(`{"payload":"e30="}`)} {
 		f.Add(seed)
 	}
-	r, err := document.NewReader(document.Source{}, nil, kinds...)
+	r, err := document.NewReader(document.Source{}, nil, nil, kinds...)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -626,4 +626,27 @@ func FuzzStatement(f *testing.F) {
 			t.Fatalf("%+v", doc)
 		}
 	})
+}
+
+// TestWarningsOfIdentities: whoever believes nearly everybody is told, whatever else he has set.
+func TestWarningsOfIdentities(t *testing.T) {
+	instance, err := cosigntest.NewSigstore("ours")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := cosigntest.TrustedRoot(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "trusted_root.json")
+	if err := os.WriteFile(path, root, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(t, document.Source{Trust: sigstore.Trust{TrustedRoot: path, CosignTags: true, Identities: []sigstore.Identity{{IssuerPattern: "^https://.*$", SubjectPattern: "^https://.*$"}}}})
+	if warnings := r.Warnings(time.Hour); len(warnings) != 1 || !strings.HasPrefix(warnings[0], "identities[0]: ") {
+		t.Errorf("%q", warnings)
+	}
+	if warnings := r.Warnings(0); len(warnings) != 2 {
+		t.Errorf("%q", warnings)
+	}
 }

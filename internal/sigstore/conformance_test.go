@@ -102,7 +102,7 @@ func exists(path string) bool {
 }
 
 func (c conformanceCase) verify(t *testing.T) (sigstore.Signer, error) {
-	v, err := sigstore.New(c.trust(), nil)
+	v, err := sigstore.New(c.trust(), nil, nil)
 	if err != nil {
 		return sigstore.Signer{}, err // a trusted root that must not be accepted
 	}

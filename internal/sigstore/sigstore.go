@@ -74,7 +74,29 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 	if err != nil {
 		return Signer{}, err
 	}
-	found, err := parse(blob, data)
+	signer, err := v.signed(ctx, blob, data, subject, nil)
+	if !errors.Is(err, errManifestNeeded) {
+		return signer, err
+	}
+	manifest, err := repo.Fetch(ctx, subject)
+	if err != nil {
+		return Signer{}, err
+	}
+	return v.signed(ctx, blob, data, subject, manifest)
+}
+
+// errManifestNeeded says that what is signed is the subject's manifest, or its digest by another algorithm than the
+// subject's own.
+var errManifestNeeded = errors.New("the subject's manifest is needed")
+
+// signed is Signature for evidence that was read. manifest is the subject's, and may be nil until it is needed.
+func (v *Verifier) signed(ctx context.Context, b blob, data []byte, subject ocispec.Descriptor, manifest []byte) (Signer, error) {
+	release, err := v.shared.hold(ctx, b.Size)
+	if err != nil {
+		return Signer{}, err
+	}
+	defer release()
+	found, err := parse(b, data)
 	if err != nil {
 		return Signer{}, err
 	}
@@ -88,11 +110,9 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 			return Signer{}, err
 		}
 		return signer, nil
+	case found.bundle.GetMessageSignature() != nil && manifest == nil:
+		return Signer{}, errManifestNeeded
 	case found.bundle.GetMessageSignature() != nil:
-		manifest, err := repo.Fetch(ctx, subject)
-		if err != nil {
-			return Signer{}, err
-		}
 		return v.verifyMessage(ctx, found.bundle, manifest)
 	}
 	statement, err := parseStatement(found.bundle.GetDsseEnvelope())
@@ -101,14 +121,6 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 	}
 	if statement.PredicateType != SignPredicate {
 		return Signer{}, ratify.ErrOtherKind
-	}
-	signer, err := v.verifyStatement(ctx, statement, subject, nil, found.bundle)
-	if !errors.Is(err, errManifestNeeded) {
-		return signer, err
-	}
-	manifest, err := repo.Fetch(ctx, subject)
-	if err != nil {
-		return Signer{}, err
 	}
 	return v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 }
@@ -146,9 +158,9 @@ func (v *Verifier) Statement(ctx context.Context, subject, evidence ocispec.Desc
 	return v.attested(ctx, blob, data, subject, manifest)
 }
 
-// attested is Statement for evidence that was read. It asks no registry: one that is stuck must not hold up others.
+// attested is Statement for evidence that was read. manifest is the subject's, and may be nil until it is needed.
 func (v *Verifier) attested(ctx context.Context, b blob, data []byte, subject ocispec.Descriptor, manifest []byte) (*Statement, Signer, error) {
-	release, err := v.hold(ctx, b.Size)
+	release, err := v.shared.hold(ctx, b.Size)
 	if err != nil {
 		return nil, Signer{}, err
 	}
@@ -225,8 +237,8 @@ func locate(ctx context.Context, subject, evidence ocispec.Descriptor, repo rati
 	return blob{Descriptor: layer, attestation: predicate != "" && predicate != SignPredicate}, nil
 }
 
-// signed is what a piece of evidence holds, whichever way it was stored.
-type signed struct {
+// evidence is what a piece of evidence holds, whichever way it was stored.
+type evidence struct {
 	bundle  *protobundle.Bundle
 	payload []byte // of cosign's simple signing, which the bundle's signature covers
 }
@@ -241,7 +253,7 @@ func read(ctx context.Context, b blob, repo ratify.Repository, limit int64) ([]b
 }
 
 // parse parses evidence that was read.
-func parse(b blob, data []byte) (*signed, error) {
+func parse(b blob, data []byte) (*evidence, error) {
 	switch b.MediaType {
 	case mediaTypeSimpleSigning, mediaTypeEnvelope:
 		return parseLayer(b.Descriptor, data)
@@ -250,21 +262,7 @@ func parse(b blob, data []byte) (*signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signed{bundle: parsed}, nil
-}
-
-// hold waits until no other large document is in memory in parsed form: parsed, and once more as the library encodes it,
-// one takes several times its size. What is not large does not wait.
-func (v *Verifier) hold(ctx context.Context, size int64) (release func(), err error) {
-	if size <= ratify.MaxEnvelopeBytes {
-		return func() {}, nil
-	}
-	select {
-	case v.large <- struct{}{}:
-		return func() { <-v.large }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return &evidence{bundle: parsed}, nil
 }
 
 func malformed(format string, args ...any) *ratify.Error {

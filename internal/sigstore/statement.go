@@ -126,11 +126,8 @@ func (s *statement) readDigests(c *strictjson.Cursor) error {
 	})
 }
 
-// errManifestNeeded says that the statement names its subjects by other algorithms than the subject's digest is by.
-var errManifestNeeded = errors.New("the subject's manifest is needed")
-
 // find tells by which digest the statement names the subject. The subject's own algorithm is looked at first; the manifest
-// is needed only where the statement has none but others, and may be nil until then.
+// is needed only where the statement has none but others (errManifestNeeded), and may be nil until then.
 func (s *statement) find(subject ocispec.Descriptor, manifest []byte) (algorithm string, sum []byte, err error) {
 	own := subject.Digest.Algorithm()
 	if len(s.named[own]) > 0 {

@@ -44,7 +44,7 @@ func byIdentity(t testing.TB, instances ...*cosigntest.Sigstore) sigstore.Trust 
 
 func newVerifier(t testing.TB, trust sigstore.Trust) *sigstore.Verifier {
 	t.Helper()
-	return must[*sigstore.Verifier](t)(sigstore.New(trust, nil))
+	return must[*sigstore.Verifier](t)(sigstore.New(trust, nil, nil))
 }
 
 // onlyEvidence is the piece that the artifact attaches, wherever it is found.

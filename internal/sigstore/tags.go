@@ -142,9 +142,9 @@ func checkLayer(ctx context.Context, layer ocispec.Descriptor, repo ratify.Repos
 
 // parseLayer puts a layer into the form of a bundle of version 0.1, which is what its annotations were made for: a
 // certificate, and a promise of the transparency log.
-func parseLayer(layer ocispec.Descriptor, data []byte) (_ *signed, err error) {
+func parseLayer(layer ocispec.Descriptor, data []byte) (_ *evidence, err error) {
 	defer contain(&err)
-	s := &signed{bundle: &protobundle.Bundle{MediaType: "application/vnd.dev.sigstore.bundle+json;version=0.1"}}
+	s := &evidence{bundle: &protobundle.Bundle{MediaType: "application/vnd.dev.sigstore.bundle+json;version=0.1"}}
 	if s.bundle.VerificationMaterial, err = layerMaterial(layer.Annotations); err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func parseLayer(layer ocispec.Descriptor, data []byte) (_ *signed, err error) {
 }
 
 // setSignature takes the signature over the payload out of its annotation.
-func (s *signed) setSignature(encoded string) error {
+func (s *evidence) setSignature(encoded string) error {
 	sig, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(sig) == 0 {
 		return malformed("its annotation %s is no signature in base64", annotationSignature)
@@ -178,7 +178,7 @@ func (s *signed) setSignature(encoded string) error {
 }
 
 // setEnvelope reads a DSSE envelope (https://github.com/secure-systems-lab/dsse, envelope v1).
-func (s *signed) setEnvelope(data []byte) error {
+func (s *evidence) setEnvelope(data []byte) error {
 	var envelope struct {
 		PayloadType string `json:"payloadType"`
 		Payload     []byte `json:"payload"`

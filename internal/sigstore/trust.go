@@ -62,21 +62,25 @@ type Verifier struct {
 	keyless *verify.Verifier
 	// policies are the identities, as the library takes them.
 	policies []verify.PolicyOption
-	asked    Thresholds    // those that are set
-	need     needs         // of identities
-	large    chan struct{} // see hold
+	asked    Thresholds // those that are set
+	need     needs      // of identities
+	shared   *Shared
 }
 
 // needs are thresholds with their defaults.
 type needs struct{ transparencyLogs, certificateLogs, timestamps int }
 
 // New builds a Verifier. All that is wrong with the trust is in the error, one line each, with its place. It reads the
-// files that are named, through set, and nothing else; nil reads them all the same.
-func New(t Trust, set *files.Set) (*Verifier, error) {
+// files that are named, through set, and nothing else; nil reads them all the same. shared is the process's; nil is one of
+// its own.
+func New(t Trust, set *files.Set, shared *Shared) (*Verifier, error) {
 	if set == nil {
 		set = &files.Set{}
 	}
-	v := &Verifier{tags: t.CosignTags, asked: t.Thresholds, large: make(chan struct{}, 1)}
+	if shared == nil {
+		shared = NewShared()
+	}
+	v := &Verifier{tags: t.CosignTags, asked: t.Thresholds, shared: shared}
 	var problems []error
 	add := func(errs ...error) { problems = append(problems, errs...) }
 	add(t.check()...)

@@ -101,7 +101,7 @@ func TestConfiguration(t *testing.T) {
 		{"thresholds that ask for nothing", sigstore.Trust{Keys: []sigstore.Key{{"ci", key}}, Thresholds: sigstore.Thresholds{TransparencyLogs: count(0)}}, []string{"thresholds: ask for nothing, and have no effect without identities"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := sigstore.New(tc.trust, nil)
+			_, err := sigstore.New(tc.trust, nil, nil)
 			if len(tc.want) == 0 {
 				if err != nil {
 					t.Errorf("refused: %v", err)
@@ -127,7 +127,7 @@ func TestConfiguration(t *testing.T) {
 func TestReloaded(t *testing.T) {
 	key := writeFile(t, newKey(t, cosigntest.P256).PublicPEM())
 	var set files.Set
-	must[*sigstore.Verifier](t)(sigstore.New(sigstore.Trust{Keys: []sigstore.Key{{"ci", key}}}, &set))
+	must[*sigstore.Verifier](t)(sigstore.New(sigstore.Trust{Keys: []sigstore.Key{{"ci", key}}}, &set, nil))
 	if set.Changed() {
 		t.Error("changed before the change")
 	}
@@ -149,11 +149,11 @@ func TestRootThatProvesNoTime(t *testing.T) {
 		delete(root, "timestampAuthorities")
 	}))
 	trust := sigstore.Trust{Identities: []sigstore.Identity{{Issuer: "https://issuer.example", Subject: "someone@example.com"}}, TrustedRoot: path}
-	if _, err := sigstore.New(trust, nil); err != nil {
+	if _, err := sigstore.New(trust, nil, nil); err != nil {
 		t.Fatalf("without a timestamp authority, and with a log: %v", err)
 	}
 	trust.Thresholds.TransparencyLogs = count(0)
-	if _, err := sigstore.New(trust, nil); err == nil || !strings.Contains(err.Error(), "a certificate of minutes needs a proven time") {
+	if _, err := sigstore.New(trust, nil, nil); err == nil || !strings.Contains(err.Error(), "a certificate of minutes needs a proven time") {
 		t.Errorf("nothing proves a time: %v", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/document"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 )
 
 // Config is what an operator writes.
@@ -43,6 +44,8 @@ type Config struct {
 type Deps struct {
 	// Files reads keys and trusted roots, and remembers what it read; nil reads them all the same.
 	Files *files.Set
+	// Shared is the memory for evidence that is being verified; nil is one of its own.
+	Shared *sigstore.Shared
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -77,7 +80,7 @@ func New(cfg Config, deps Deps) (*Verifier, error) {
 		v.rules, wrong = newRules(*cfg.Provenance)
 		problems = append(problems, wrong...)
 	}
-	reader, err := document.NewReader(cfg.Source, deps.Files, document.Kind{Name: "attestation", PredicateTypes: types})
+	reader, err := document.NewReader(cfg.Source, deps.Files, deps.Shared, document.Kind{Name: "attestation", PredicateTypes: types})
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package cosign_test
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -8,7 +10,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/verifier/cosign"
+	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 )
 
 // settings decodes what an operator writes, the way the configuration file is decoded.
@@ -58,5 +62,30 @@ cosignTags: true
 func TestRefusedSettings(t *testing.T) {
 	if v, err := cosign.New(cosign.Config{}, cosign.Deps{}); v != nil || err == nil || !strings.Contains(err.Error(), "nobody is trusted") {
 		t.Errorf("%v: %v", v, err)
+	}
+}
+
+// TestWarnings: the operator is told of identities that name nobody.
+func TestWarnings(t *testing.T) {
+	instance, err := cosigntest.NewSigstore("ours")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := cosigntest.TrustedRoot(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "trusted_root.json")
+	if err := os.WriteFile(path, root, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for pattern, want := range map[string]int{`^https://.*$`: 1, `^https://ci\.example/.*$`: 0} {
+		v, err := cosign.New(cosign.Config{Trust: sigstore.Trust{TrustedRoot: path, Identities: []sigstore.Identity{{IssuerPattern: `^https://.*$`, SubjectPattern: pattern}}}}, cosign.Deps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warnings := v.Warnings(); len(warnings) != want {
+			t.Errorf("%s: %q", pattern, warnings)
+		}
 	}
 }

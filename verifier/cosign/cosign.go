@@ -25,6 +25,8 @@ type Config struct {
 type Deps struct {
 	// Files reads keys and the trusted root, and remembers what it read; nil reads them all the same.
 	Files *files.Set
+	// Shared is the memory for evidence that is being verified; nil is one of its own.
+	Shared *sigstore.Shared
 }
 
 // A Verifier verifies signatures. It is immutable and safe for concurrent use. It implements ratify.Verifier and
@@ -40,12 +42,15 @@ var (
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
 func New(cfg Config, deps Deps) (*Verifier, error) {
-	signers, err := sigstore.New(cfg.Trust, deps.Files)
+	signers, err := sigstore.New(cfg.Trust, deps.Files, deps.Shared)
 	if err != nil {
 		return nil, err
 	}
 	return &Verifier{signers: signers}, nil
 }
+
+// Warnings tells what of the settings an operator may not have meant: identities that name nobody.
+func (v *Verifier) Warnings() []string { return v.signers.Warnings() }
 
 // Match tells whether the descriptor is of a bundle, or of a signature under cosign's tag. A bundle may turn out to hold
 // an attestation, which is for another verifier.

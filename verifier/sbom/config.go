@@ -9,6 +9,7 @@ import (
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/document"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/sigstore"
 )
 
 // Config is what an operator writes. Without a rule every bill of materials passes that somebody who is trusted vouches
@@ -68,6 +69,8 @@ type Package struct {
 type Deps struct {
 	// Files reads keys and trusted roots, and remembers what it read; nil reads them all the same.
 	Files *files.Set
+	// Shared is the memory for evidence that is being verified; nil is one of its own.
+	Shared *sigstore.Shared
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -77,7 +80,7 @@ func New(cfg Config, deps Deps) (*Verifier, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	reader, err := document.NewReader(cfg.Source, deps.Files, kinds()...)
+	reader, err := document.NewReader(cfg.Source, deps.Files, deps.Shared, kinds()...)
 	problems := []error{err}
 	rules := rules{maxAge: time.Duration(cfg.MaxAge)}
 	var wrong []error

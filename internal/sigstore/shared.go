@@ -1,0 +1,38 @@
+package sigstore
+
+import (
+	"context"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ratify-provider/ratify"
+)
+
+const (
+	// maxParsedBytes bounds the evidence that is in memory in parsed form, by its size as it was read: one document of the
+	// largest size, or sixteen bundles. Parsing takes up to four times as much, which is the 64 MiB that a process reads at
+	// the same time.
+	maxParsedBytes = ratify.MaxDocumentBytes
+	// smallBytes is what does not count, and never waits: most bundles have less, and what a process verifies at the same
+	// time of them is bounded elsewhere.
+	smallBytes = 64 << 10
+)
+
+// A Shared is what all verifiers of a process share, whatever configuration they are of: the memory for evidence in parsed
+// form. It is safe for concurrent use.
+type Shared struct{ parsed *semaphore.Weighted }
+
+// NewShared returns a Shared with all of its memory.
+func NewShared() *Shared { return &Shared{semaphore.NewWeighted(maxParsedBytes)} }
+
+// hold waits until there is memory for evidence of the size, at most ratify.MaxDocumentBytes, in parsed form. Between hold
+// and release nothing may be waited for, least of all a registry: one that is stuck would hold up everybody.
+func (s *Shared) hold(ctx context.Context, size int64) (release func(), err error) {
+	if size <= smallBytes {
+		return func() {}, nil
+	}
+	if err := s.parsed.Acquire(ctx, size); err != nil {
+		return nil, err
+	}
+	return func() { s.parsed.Release(size) }, nil
+}
