@@ -70,7 +70,7 @@ func checkBundle(b *protobundle.Bundle) error {
 		}
 	}
 	for _, entry := range material.GetTlogEntries() {
-		if err := checkShape(entry.GetCanonicalizedBody(), anyString); err != nil {
+		if err := checkShape(entry.GetCanonicalizedBody(), maxValues, anyString); err != nil {
 			return err
 		}
 	}

@@ -453,15 +453,26 @@ func TestTags(t *testing.T) {
 	})
 }
 
-// TestEndlessCollection: of a million layers in a manifest no more than the bound are decoded.
+// TestEndlessCollection: of a million layers, or annotations, in a manifest no more than the bound are decoded. What is not
+// read could be a signature.
 func TestEndlessCollection(t *testing.T) {
 	v := newVerifier(t, byKey(t, newKey(t, cosigntest.P256)))
-	data := []byte(`{"layers":[` + strings.Repeat("{},", 1<<20) + `{}]}`)
-	repo := newRepository()
-	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	repo.blobs[desc.Digest], repo.tags[cosigntest.Collect(image.Digest).Tag] = data, desc
-	if allocations := testing.AllocsPerRun(1, func() { _, _ = v.FindSignatures(t.Context(), image, repo) }); allocations > 10_000 {
-		t.Errorf("%f allocations", allocations)
+	for name, data := range map[string][]byte{
+		"layers":      fill(4<<20, `{"layers":[{}`, `,{}`, `]}`),
+		"annotations": fill(4<<20, `{"layers":[{"annotations":{"":""`, `,"":""`, `}}]}`),
+		"other":       fill(4<<20, `{"x":[0`, `,0`, `]}`),
+		"nesting":     fill(4<<20, `{"x":`, `[`, ``),
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo := newRepository()
+			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
+			repo.blobs[desc.Digest], repo.tags[cosigntest.Collect(image.Digest).Tag] = data, desc
+			checkCost(t, len(data), func() {
+				found := must[[]ocispec.Descriptor](t)(v.FindSignatures(t.Context(), image, repo))
+				_, err := v.Signature(t.Context(), image, found[0], repo)
+				refused(t, err, ratify.LimitExceeded, "under cosign's tag")
+			})
+		})
 	}
 }
 

@@ -22,9 +22,9 @@ const (
 	maxTextBytes = 64 << 10
 )
 
-// checkShape bounds the values in a text, which need not be JSON: each but the first stands behind a comma, or behind the
-// bracket or colon that it is the first of. each is called with where each string begins and ends, in its quotes.
-func checkShape(text []byte, each func(start, end int) error) error {
+// checkShape bounds the values in a text, which need not be JSON: there are no more of them than commas and opening
+// brackets, and one. limit is how many there may be; each is called with where each string begins and ends, in its quotes.
+func checkShape(text []byte, limit int, each func(start, end int) error) error {
 	values, nesting := 1, 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
@@ -43,8 +43,8 @@ func checkShape(text []byte, each func(start, end int) error) error {
 			nesting--
 		}
 		switch {
-		case values > maxValues:
-			return malformed("it holds more than %d values", maxValues)
+		case values > limit:
+			return malformed("it holds more than %d values", limit)
 		case nesting > maxNesting:
 			return malformed("it is nested deeper than %d", maxNesting)
 		}
@@ -72,7 +72,7 @@ func endOfString(text []byte, start int) int {
 // the payload is decoded here, once. The library's decoder copies it twice, and puts what it cannot decode into its error.
 func splitBundle(text []byte) (rest, payload []byte, err error) {
 	from, to := 0, 0
-	err = checkShape(text, func(start, end int) error {
+	err = checkShape(text, maxValues, func(start, end int) error {
 		switch {
 		case end-start <= maxTextBytes:
 		case from > 0 || !isPayload(text[:start]):

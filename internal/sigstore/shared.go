@@ -11,7 +11,8 @@ import (
 const (
 	// maxParsedBytes bounds the evidence that is in memory in parsed form, by its size as it was read: one document of the
 	// largest size, or sixteen bundles. Parsing takes up to four times as much, which is the 64 MiB that a process reads at
-	// the same time.
+	// the same time. Where a certificate's signature is verified, the library encodes, decodes and copies a payload again:
+	// twelve times as much goes through memory then, though not all of it is held at any time.
 	maxParsedBytes = ratify.MaxDocumentBytes
 	// smallBytes is what does not count, and never waits: most bundles have less, and what a process verifies at the same
 	// time of them is bounded elsewhere.

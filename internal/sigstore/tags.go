@@ -38,6 +38,10 @@ const (
 // maxTagLayers is how many signatures, or attestations, are looked at under one tag: as many as cosign itself does.
 const maxTagLayers = 100
 
+// maxTagValues bounds the values in the manifest under a tag: each layer may have a hundred, most of them annotations that
+// whoever signs has added.
+const maxTagValues = 100 * maxTagLayers
+
 // maxTagBytes is the longest tag that a registry takes (distribution specification, pulling manifests).
 const maxTagBytes = 128
 
@@ -80,6 +84,9 @@ func readCollection(ctx context.Context, repo ratify.Repository, collection ocis
 	data, err := repo.Fetch(ctx, collection)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkShape(data, maxTagValues, anyString); err != nil {
+		return nil, tooLarge("the manifest under cosign's tag holds more than %d values, or is nested deeper than %d", maxTagValues, maxNesting)
 	}
 	var manifest struct {
 		Layers layerList `json:"layers"`
@@ -187,7 +194,7 @@ func (s *evidence) setEnvelope(data []byte) error {
 			Sig   []byte `json:"sig"`
 		} `json:"signatures"`
 	}
-	if err := checkShape(data, anyString); err != nil {
+	if err := checkShape(data, maxValues, anyString); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(data, &envelope); err != nil {
