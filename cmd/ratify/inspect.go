@@ -93,6 +93,9 @@ registry could not tell, 3 usage or configuration.`,
 
 func (a *app) inspect(ctx context.Context, from *source, output format, image string) error {
 	subject, g, err := a.loadAsked(ctx, from, image)
+	if err == nil {
+		err = g.checkTenant(subject)
+	}
 	if err != nil {
 		return err
 	}

@@ -159,6 +159,20 @@ func (a *app) loadAsked(ctx context.Context, s *source, image string) (ratify.Su
 	return subject, g, err
 }
 
+// checkTenant refuses a question that names no tenant where there are some: the server answers it for mutation alone, and
+// a verdict by the cluster's policy is no pod's.
+func (g *generation) checkTenant(subjects ...ratify.Subject) error {
+	if g.setup.Tenancy == nil {
+		return nil
+	}
+	for _, s := range subjects {
+		if s.Namespace == "" {
+			return usage("", "the configuration has tenants: name one with --namespace, or write [namespace]IMAGE: %s", plain(s.String()))
+		}
+	}
+	return nil
+}
+
 // parser parses images as a server with the engine does, for the namespace that the flag names.
 func (s *source) parser(engine *ratify.Engine) func(image string) (ratify.Subject, error) {
 	return func(image string) (ratify.Subject, error) {

@@ -113,10 +113,14 @@ func (a *app) verify(ctx context.Context, from *source, output format, enforce b
 	if err != nil {
 		return err
 	}
+	keys := parseKeys(images, from.parser(g.engine))
+	if err := g.checkTenant(goodSubjects(keys)...); err != nil {
+		return err
+	}
 	line := a.startProgress(fmt.Sprintf("verifying %s", plural(len(images), "image")))
 	defer line.close()
 
-	results := verifyAll(line.context(ctx), g.engine, parseKeys(images, from.parser(g.engine)), from.timeout)
+	results := verifyAll(line.context(ctx), g.engine, keys, from.timeout)
 	code, reports := exitVerified, []*ratify.Report{}
 	for i := range results {
 		report := <-results[i]
