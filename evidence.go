@@ -87,6 +87,9 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	if evidence.MediaType != ocispec.MediaTypeImageManifest {
 		return nil, invalidEvidence("its media type is %s", Quote(evidence.MediaType))
 	}
+	if evidence.Size > maxEvidenceManifestBytes {
+		return nil, invalidEvidence("its manifest has %d bytes, at most %d are read", evidence.Size, maxEvidenceManifestBytes)
+	}
 	data, err := repo.Fetch(ctx, evidence)
 	if err != nil {
 		return nil, err
@@ -133,6 +136,10 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 // to be something else. It is not an error of the evidence: the engine goes on as if the verifier had not matched it. What
 // wraps it as "%w: what it is" has that told where nothing else is there.
 var ErrOtherKind = errors.New("the artifact is of another kind")
+
+// maxEvidenceManifestBytes bounds the manifest of a piece of evidence: a hundred layers with 2 KiB of annotations each. One
+// that is nothing but annotations takes forty times its size when it is decoded.
+const maxEvidenceManifestBytes = 256 << 10
 
 // maxLayers bounds the layers of an evidence manifest: a signature has one, cosign's collection of signatures up to a
 // hundred. Decoded, a layer takes a hundred times the bytes that "{}" does.

@@ -333,3 +333,16 @@ func TestReadEvidenceThatCannotBeFetched(t *testing.T) {
 		t.Errorf("%+v: %v", m, err)
 	}
 }
+
+// TestReadEvidenceOfALargeManifest: it is not even fetched, and a stranger's is no bound that was reached.
+func TestReadEvidenceOfALargeManifest(t *testing.T) {
+	large := piece("kind", 1)
+	large.Size = 256<<10 + 1
+	repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) {
+		t.Error("it is fetched")
+		return nil, unavailable
+	}}
+	if _, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, large, 1, "kind"); ratify.AsError(err).Code != ratify.EvidenceInvalid {
+		t.Error(err)
+	}
+}

@@ -208,13 +208,19 @@ func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 		}
 	}
 	problem := &Error{Code: NoSignature, Message: NoSignature.Info().Message + ", only " + kinds(x.found.referrers)}
+	_, isDocument := v.Verifier.(DocumentVerifier)
 	switch {
 	case s.limit != nil:
 		problem = s.limit
+	case len(s.others) > 0 && !isDocument:
+		problem = &Error{Code: NoSignature, Message: NoSignature.Info().Message + ", only " + enumerate(s.others)}
 	case len(s.others) > 0:
 		problem = &Error{Code: PredicateMismatch, Message: PredicateMismatch.Info().Message + ", only " + enumerate(s.others) + wanted(v.Verifier)}
 	case len(x.found.referrers) == 0:
 		problem = &Error{Code: NoReferrers}
+	}
+	if advisor, ok := v.Verifier.(Advisor); ok && problem != s.limit {
+		problem.Remedy = advisor.Missing()
 	}
 	s.outcomes = append(s.outcomes, outcome{report: x.failure(v, ocispec.Descriptor{}, problem)})
 }

@@ -98,6 +98,11 @@ type DocumentVerifier interface {
 	Documents() (pieces Pieces, proves bool)
 }
 
+// An Advisor is a Verifier that says what to do where none of its evidence is attached. Empty is what the code says.
+type Advisor interface {
+	Missing() (remedy string)
+}
+
 // A PredicateSeeker is a DocumentVerifier that names the predicate types of the attestations that it takes, for the message
 // that there are only others.
 type PredicateSeeker interface {

@@ -86,6 +86,14 @@ func NewReader(s Source, set *files.Set, shared *sigstore.Shared, kinds ...Kind)
 // Proves tells whether the source proves who made a document, see ratify.DocumentVerifier.
 func (r *Reader) Proves() bool { return r.trust != nil }
 
+// Missing says how a document gets to an image, see ratify.Advisor.
+func (r *Reader) Missing(what string) string {
+	if r.trust != nil {
+		return "attest " + what + " for this digest with a key or identity that the verifier trusts (cosign attest)"
+	}
+	return "attach " + what + " to this digest as an artifact, and sign that artifact as signedBy asks; of attestations, a verifier with keys or identities is needed"
+}
+
 // PredicateTypes are those of the attestations that are read, see ratify.PredicateSeeker.
 func (r *Reader) PredicateTypes() []string {
 	var types []string

@@ -68,7 +68,7 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 		return Signer{}, err
 	}
 	if blob.Size > ratify.MaxEnvelopeBytes && blob.attestation {
-		return Signer{}, ratify.ErrOtherKind
+		return Signer{}, fmt.Errorf("%w: an attestation", ratify.ErrOtherKind)
 	}
 	data, err := read(ctx, blob, repo, ratify.MaxEnvelopeBytes)
 	if err != nil {
@@ -120,7 +120,7 @@ func (v *Verifier) signed(ctx context.Context, b blob, data []byte, subject ocis
 		return Signer{}, err
 	}
 	if statement.PredicateType != SignPredicate {
-		return Signer{}, ratify.ErrOtherKind
+		return Signer{}, fmt.Errorf("%w: an attestation of %s", ratify.ErrOtherKind, ratify.Quote(statement.PredicateType))
 	}
 	return v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 }
@@ -171,14 +171,14 @@ func (v *Verifier) attested(ctx context.Context, b blob, data []byte, subject oc
 	}
 	envelope := found.bundle.GetDsseEnvelope()
 	if envelope == nil {
-		return nil, Signer{}, ratify.ErrOtherKind
+		return nil, Signer{}, fmt.Errorf("%w: a signature", ratify.ErrOtherKind)
 	}
 	statement, err := parseStatement(envelope)
 	if err != nil {
 		return nil, Signer{}, err
 	}
 	if statement.PredicateType == SignPredicate {
-		return nil, Signer{}, ratify.ErrOtherKind
+		return nil, Signer{}, fmt.Errorf("%w: a signature", ratify.ErrOtherKind)
 	}
 	signer, err := v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 	if err != nil {

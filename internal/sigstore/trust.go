@@ -67,6 +67,9 @@ type Verifier struct {
 	shared   *Shared
 }
 
+// Tags tells whether cosign's tags are looked at.
+func (v *Verifier) Tags() bool { return v.tags }
+
 // needs are thresholds with their defaults.
 type needs struct{ transparencyLogs, certificateLogs, timestamps int }
 

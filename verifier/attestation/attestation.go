@@ -64,6 +64,7 @@ var (
 	_ ratify.DocumentVerifier = (*Verifier)(nil)
 	_ ratify.Finder           = (*Verifier)(nil)
 	_ ratify.PredicateSeeker  = (*Verifier)(nil)
+	_ ratify.Advisor          = (*Verifier)(nil)
 )
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
@@ -172,6 +173,9 @@ func (v *Verifier) Match(evidence ocispec.Descriptor) bool { return v.reader.Mat
 func (v *Verifier) Find(ctx context.Context, subject ocispec.Descriptor, repo ratify.Repository) ([]ocispec.Descriptor, error) {
 	return v.reader.Find(ctx, subject, repo)
 }
+
+// Missing says what to do where there is none.
+func (v *Verifier) Missing() string { return v.reader.Missing("the required predicate") }
 
 // PredicateTypes are those of the attestations that are taken.
 func (v *Verifier) PredicateTypes() []string { return v.reader.PredicateTypes() }

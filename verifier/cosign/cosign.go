@@ -38,6 +38,7 @@ type Verifier struct {
 var (
 	_ ratify.Verifier = (*Verifier)(nil)
 	_ ratify.Finder   = (*Verifier)(nil)
+	_ ratify.Advisor  = (*Verifier)(nil)
 )
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
@@ -51,6 +52,15 @@ func New(cfg Config, deps Deps) (*Verifier, error) {
 
 // Warnings tells what of the settings an operator may not have meant: identities that name nobody.
 func (v *Verifier) Warnings() []string { return v.signers.Warnings() }
+
+// Missing says what to do where there is no signature: one may be where it is not looked for.
+func (v *Verifier) Missing() string {
+	remedy := "sign this digest (cosign sign), and copy signatures along with images"
+	if !v.signers.Tags() {
+		remedy += "; signatures of cosign 1 and 2 are under a tag, which the verifier looks at with cosignTags"
+	}
+	return remedy
+}
 
 // Match tells whether the descriptor is of a bundle, or of a signature under cosign's tag. A bundle may turn out to hold
 // an attestation, which is for another verifier.

@@ -25,7 +25,7 @@ func TestRules(t *testing.T) {
 		code    ratify.Code
 		message []string
 	}{
-		{"no rule", sbom.Config{}, "", []string{"4 packages"}},
+		{"no rule", sbom.Config{}, "", []string{"packages: 4"}},
 		{"a disallowed licence", sbom.Config{Licenses: sbom.Licenses{Disallowed: []string{"gpl-2.0"}}}, ratify.LicenseDisallowed,
 			[]string{`"busybox 1.36.1-r4" has the licence "GPL-2.0-only", which is disallowed`}},
 		{"a licence that nobody has", sbom.Config{Licenses: sbom.Licenses{Disallowed: []string{"AGPL-3.0-or-later"}}}, "", nil},
