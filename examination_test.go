@@ -1080,3 +1080,30 @@ func TestPredicateMismatchSaysBoth(t *testing.T) {
 		t.Errorf("%s %q, want %q (%v)", r.Code, r.Message, want, err)
 	}
 }
+
+// advisor is a verifier that knows what to do where it finds nothing.
+type advisor struct{ *fakeVerifier }
+
+func (advisor) Missing() string { return "attach it" }
+
+// TestMissing: the remedy is the verifier's, for its kind of evidence; and of a signature that is something else the message
+// says what it is.
+func TestMissing(t *testing.T) {
+	other := &fakeVerifier{kind: "bundle", verify: func(context.Context, ocispec.Descriptor, ocispec.Descriptor, ratify.Repository) (ratify.Result, error) {
+		return ratify.Result{}, fmt.Errorf("%w: an attestation", ratify.ErrOtherKind)
+	}}
+	for _, tc := range []struct {
+		name     string
+		evidence []ocispec.Descriptor
+		code     ratify.Code
+		message  string
+	}{
+		{"nothing attached", nil, ratify.NoReferrers, "verification failed: no referrers found for this artifact"},
+		{"another kind", pieces("sbom", 1), ratify.NoSignature, `verification failed: no evidence of the required kind is attached, only "sbom"`},
+		{"something else in a bundle", pieces("bundle", 1), ratify.NoSignature, "verification failed: no evidence of the required kind is attached, only an attestation"},
+	} {
+		if r, err := newWorld(tc.evidence, advisor{other}).verify(t); r.Code != tc.code || r.Message != tc.message || r.Remedy != "attach it" {
+			t.Errorf("%s: %s %q %q (%v)", tc.name, r.Code, r.Message, r.Remedy, err)
+		}
+	}
+}
