@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -23,6 +24,8 @@ type loginCheck struct {
 	Accepted bool         `json:"accepted"`
 	Reads    []loginRead  `json:"reads"`
 	code     *ratify.Code // of the first read that failed, if any
+	// helper is the credential helper of a docker configuration that was run for the registry, if any.
+	helper *oras.SourceUse
 }
 
 // A loginRead is one thing that a verification reads, and the credential sources that were looked at for it.
@@ -52,7 +55,7 @@ With --namespace the image is read as for a pod of that namespace, where tenancy
 is on. Without --config it is docker's configuration that is checked.
 
 Exit codes: 0 all may be read, 1 the registry refuses access or has no such image,
-2 it could not tell, 3 usage or configuration.`,
+2 it could not tell, or a source could not be asked, 3 usage or configuration.`,
 		Example: `  ratify login-check --config ratify.yaml registry.example/app:v1
   ratify login-check --config ratify.yaml --namespace team-a registry.example/app:v1
   ratify login-check registry.example/app:v1
@@ -66,6 +69,7 @@ Exit codes: 0 all may be read, 1 the registry refuses access or has no such imag
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
+	from.tellsSources = true
 	from.addFlags(command, false)
 	from.addNamespaceFlag(command)
 	addOutputFlag(command, &output)
@@ -90,7 +94,7 @@ func (a *app) loginCheck(ctx context.Context, from *source, output format, image
 		return err
 	}
 	if result.code != nil {
-		return loginExit(*result.code)
+		return result.exit()
 	}
 	return nil
 }
@@ -101,20 +105,29 @@ func (a *app) askForLogin(ctx context.Context, from *source, engine *ratify.Engi
 	defer line.close()
 	bounded, cancel := context.WithTimeout(line.context(ctx), from.timeout)
 	defer cancel()
-	return checkLogin(bounded, engine, subject)
+	return checkLogin(bounded, engine, subject, a.helpers)
 }
 
-// loginExit is the exit code of a read that failed. That access was refused is an answer here, as it is in no verdict.
-func loginExit(code ratify.Code) exitCode {
-	if code == ratify.RegistryAuth {
+// exit is the exit code of a read that failed. That access was refused is an answer here, as it is in no verdict, unless a
+// source could not be asked: it may have what is accepted.
+func (c *loginCheck) exit() exitCode {
+	unasked := slices.ContainsFunc(c.Reads, func(r loginRead) bool {
+		return slices.ContainsFunc(r.Sources, func(use oras.SourceUse) bool { return use.Use == oras.Failed })
+	})
+	if *c.code == ratify.RegistryAuth && !unasked {
 		return exitRefused
 	}
-	return exitCode(exitCodeFor(code))
+	return exitCode(exitCodeFor(*c.code))
 }
 
 // checkLogin reads what a verification reads, until something fails without which there is nothing else to read.
-func checkLogin(ctx context.Context, engine *ratify.Engine, subject ratify.Subject) *loginCheck {
+func checkLogin(ctx context.Context, engine *ratify.Engine, subject ratify.Subject, helpers []oras.SourceUse) *loginCheck {
 	result := &loginCheck{Image: subject.String(), Namespace: subject.Namespace, Accepted: true}
+	for i := range helpers {
+		if helpers[i].Registry == subject.Host() {
+			result.helper = &helpers[i]
+		}
+	}
 	var desc ocispec.Descriptor
 	var repo ratify.Repository
 	result.read(ctx, "manifest", func(ctx context.Context) (string, error) {
@@ -154,10 +167,17 @@ func checkLogin(ctx context.Context, engine *ratify.Engine, subject ratify.Subje
 // read does one read and keeps what it came to.
 func (c *loginCheck) read(ctx context.Context, what string, read func(context.Context) (string, error)) {
 	r := loginRead{What: what, Sources: []oras.SourceUse{}}
+	if c.helper != nil && c.helper.Use != oras.Accepted {
+		r.keep(*c.helper)
+	}
+	label := "" // by which the store knows what the helper answered
 	var mu sync.Mutex
 	found, err := read(oras.WithTrace(ctx, func(use oras.SourceUse) {
 		mu.Lock()
 		defer mu.Unlock()
+		if c.helper != nil && c.helper.Use == oras.Accepted && use.Place != "" {
+			label, use.Source = use.Source, c.helper.Source
+		}
 		r.keep(use)
 	}))
 	r.Allowed = err == nil
@@ -166,6 +186,12 @@ func (c *loginCheck) read(ctx context.Context, what string, read func(context.Co
 	} else {
 		problem := ratify.AsError(err)
 		r.Code, r.Message, r.Remedy = problem.Code, problem.UserMessage(), problem.UserRemedy()
+		if label != "" {
+			r.Message = strings.Replace(r.Message, "; tried "+label, "; tried "+c.helper.Source, 1)
+		}
+		if strings.Contains(r.Remedy, "ratify login-check") {
+			r.Remedy = "mend the source that failed, and ask again"
+		}
 		c.Accepted = false
 		if c.code == nil {
 			c.code = &problem.Code

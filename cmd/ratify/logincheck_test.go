@@ -14,7 +14,7 @@ import (
 func checkMemory(t *testing.T, m *memory) (*loginCheck, string) {
 	t.Helper()
 	a, stdout, _ := testApp(t)
-	c := checkLogin(t.Context(), m.generation().engine, testSubject)
+	c := checkLogin(t.Context(), m.generation().engine, testSubject, nil)
 	a.printLogin(c)
 	return c, stdout.String()
 }
@@ -106,7 +106,7 @@ func TestCheckLoginFails(t *testing.T) {
 			m.blobs[string(describeBytes([]byte("x")).Digest)] = []byte("x")
 			tc.change(m)
 			c, text := checkMemory(t, m)
-			if c.Accepted || c.code == nil || int(loginExit(*c.code)) != tc.exit || len(c.Reads) != tc.reads {
+			if c.Accepted || c.code == nil || int(c.exit()) != tc.exit || len(c.Reads) != tc.reads {
 				t.Errorf("%+v", c)
 			}
 			if !strings.Contains(text, tc.what+": failed, ") || !strings.Contains(text, "hint: ") {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/store/oras"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -108,6 +109,8 @@ type app struct {
 	ui  ui
 	// byFlags tells that flags and no configuration file said where to read and whom to trust.
 	byFlags bool
+	// helpers are the credential helpers of a docker configuration that were run, and what became of each.
+	helpers []oras.SourceUse
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {

@@ -36,6 +36,8 @@ type source struct {
 	trust                                   trustFlags
 	// namespace is the tenant for which is asked.
 	namespace string
+	// tellsSources is for a command that says of every source of credentials what became of it.
+	tellsSources bool
 }
 
 func (s *source) addFlags(command *cobra.Command, withTrust bool) {
@@ -204,9 +206,12 @@ func (a *app) storeOf(ctx context.Context, s *source, subjects []ratify.Subject)
 	registries := []map[string]any{}
 	for _, host := range hostsOf(subjects) {
 		r := s.registry(host)
-		credentials, err := credentialsFor(ctx, dockerConfig, host)
-		if err != nil {
-			fmt.Fprintf(a.err, "warning: %s\n", err)
+		credentials, use := credentialsFor(ctx, dockerConfig, host, repositoriesOf(subjects, host))
+		if use != nil {
+			a.helpers = append(a.helpers, *use)
+		}
+		if use != nil && use.Use == oras.Failed && !s.tellsSources {
+			fmt.Fprintf(a.err, "warning: %s gave nothing for %s: %s\n", use.Source, plain(host), use.Why)
 		}
 		if credentials != nil {
 			r["credentials"] = credentials
@@ -274,4 +279,15 @@ func hostsOf(subjects []ratify.Subject) []string {
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
+}
+
+// repositoriesOf are the repositories of a host, without it.
+func repositoriesOf(subjects []ratify.Subject, host string) []string {
+	var repositories []string
+	for _, s := range subjects {
+		if repository, ok := strings.CutPrefix(s.Repository, host+"/"); ok {
+			repositories = append(repositories, repository)
+		}
+	}
+	return repositories
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 
@@ -20,8 +21,11 @@ const (
 	hubServer = "https://index.docker.io/v1/"
 	// tokenUser is the user name by which a helper says that its secret is an identity token.
 	tokenUser = "<token>"
-	// notFound is what a helper writes that has nothing for a server (docker-credential-helpers, credentials.errors).
-	notFound = "credentials not found in native keychain"
+	// What helpers write by their protocol (docker-credential-helpers, credentials.errors): notFound is of one that has
+	// nothing for a server.
+	notFound   = "credentials not found in native keychain"
+	noServer   = "no credentials server URL"
+	noUsername = "no credentials username"
 )
 
 // A Helper is a program of docker's credential helper protocol.
@@ -47,6 +51,13 @@ func NewHelper(name string, variables []Variable) (*Helper, error) {
 	return &Helper{program: p}, nil
 }
 
+// WithTimeout is the helper that may take another time than Timeout: where a person can be asked to unlock a keychain.
+func (h *Helper) WithTimeout(d time.Duration) *Helper {
+	patient := h.program
+	patient.timeout = d
+	return &Helper{program: patient}
+}
+
 // Path is where the program is.
 func (h *Helper) Path() string { return h.program.path }
 
@@ -57,15 +68,12 @@ func (h *Helper) Get(ctx context.Context, host string) (auth.Credential, error) 
 	if keyring.HubAlias(host) == "docker.io" {
 		server = hubServer
 	}
-	output, ok, err := h.program.run(ctx, []byte(server))
+	output, code, err := h.program.run(ctx, []byte(server))
 	if err != nil {
 		return auth.EmptyCredential, err
 	}
-	if !ok {
-		if strings.TrimSpace(string(output)) == notFound {
-			return auth.EmptyCredential, nil
-		}
-		return auth.EmptyCredential, h.program.fail("failed")
+	if code != 0 {
+		return auth.EmptyCredential, h.failure(output, code)
 	}
 	var answer struct{ Username, Secret string }
 	switch err := json.Unmarshal(output, &answer); {
@@ -78,4 +86,18 @@ func (h *Helper) Get(ctx context.Context, host string) (auth.Credential, error) 
 	default:
 		return auth.Credential{Username: answer.Username, Password: answer.Secret}, nil
 	}
+}
+
+// failure is nil for a helper that has nothing. Of what it wrote only words that every helper has are shown: the rest may
+// hold a secret.
+func (h *Helper) failure(output []byte, code int) error {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	err := h.program.failed(code)
+	switch line = strings.TrimSpace(line); line {
+	case notFound:
+		return nil
+	case noServer, noUsername:
+		err.Reason += ": " + line
+	}
+	return err
 }

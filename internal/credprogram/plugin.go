@@ -167,12 +167,12 @@ func (p *Plugin) Get(ctx context.Context, host, repository string) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	output, ok, err := p.program.run(ctx, request)
+	output, code, err := p.program.run(ctx, request)
 	if err != nil {
 		return Answer{}, err
 	}
-	if !ok {
-		return Answer{}, p.program.fail("failed")
+	if code != 0 {
+		return Answer{}, p.program.failed(code)
 	}
 	return p.parse(output)
 }

@@ -3,8 +3,8 @@
 //
 // A program runs only where a configuration names it, without a shell, for a bounded time, with an environment of its
 // own, and together with its children it is ended when its time is. What it writes is bounded and shown to nobody: an
-// error of this package says what kind of thing went wrong, and never what a program said. Nothing is kept here; begin at
-// Helper.Get and Plugin.Get.
+// error of this package says what kind of thing went wrong, and never what a program said in words of its own. Nothing is
+// kept here; begin at Helper.Get and Plugin.Get.
 package credprogram
 
 import (
@@ -34,7 +34,8 @@ type Variable struct {
 	Value string `json:"value"`
 }
 
-// An Error says that a program gave no answer. Its text holds nothing that the program wrote.
+// An Error says that a program gave no answer. Of what the program wrote, its text has the known words of the helpers'
+// protocol at most.
 type Error struct {
 	// Program is the name of the program, as it was configured.
 	Program string
@@ -81,9 +82,17 @@ func (p program) fail(format string, args ...any) *Error {
 	return &Error{Program: p.name, Reason: fmt.Sprintf(format, args...)}
 }
 
-// run gives input to the program and returns what it wrote, and whether it ended well: helpers say in words on their
-// output why they did not. An error is an *Error, or the context's.
-func (p program) run(ctx context.Context, input []byte) (output []byte, ok bool, err error) {
+// failed is the error of a program that ended with a code other than 0.
+func (p program) failed(code int) *Error {
+	if code < 0 {
+		return p.fail("failed: it was ended by a signal")
+	}
+	return p.fail("failed with exit code %d", code)
+}
+
+// run gives input to the program and returns what it wrote, and with which code it ended, -1 for a signal: helpers say in
+// words on their output why it is not 0. An error is an *Error, or the context's.
+func (p program) run(ctx context.Context, input []byte) (output []byte, code int, err error) {
 	limited, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	cmd := exec.CommandContext(limited, p.path, p.args...) //nolint:gosec // the configuration names it, and nobody else
@@ -98,20 +107,20 @@ func (p program) run(ctx context.Context, input []byte) (output []byte, ok bool,
 	var exit *exec.ExitError
 	switch {
 	case out.over:
-		return nil, false, p.fail("wrote more than %d bytes", MaxOutputBytes)
+		return nil, 0, p.fail("wrote more than %d bytes", MaxOutputBytes)
 	case ctx.Err() != nil:
-		return nil, false, ctx.Err()
+		return nil, 0, ctx.Err()
 	case limited.Err() != nil:
-		return nil, false, p.fail("did not answer in %s", p.timeout)
+		return nil, 0, p.fail("did not answer in %s", p.timeout)
 	case err == nil:
-		return out.data, true, nil
+		return out.data, 0, nil
 	case errors.Is(err, exec.ErrWaitDelay):
-		return nil, false, p.fail("left somebody behind who kept its output open")
+		return nil, 0, p.fail("left somebody behind who kept its output open")
 	case errors.As(err, &exit):
-		return out.data, false, nil
+		return out.data, exit.ExitCode(), nil
 	default:
 		// The path and the operating system's words; a program has not run.
-		return nil, false, p.fail("could not be run: %v", err)
+		return nil, 0, p.fail("could not be run: %v", err)
 	}
 }
 

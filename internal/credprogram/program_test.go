@@ -51,6 +51,11 @@ func play(mode string) {
 	case "not found":
 		fmt.Println(notFound)
 		os.Exit(1)
+	case "no server":
+		fmt.Printf("%s\n%s\n", noServer, plantedSecret)
+		os.Exit(3)
+	case "killed":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "empty":
 		fmt.Print(`{"ServerURL":"","Username":"","Secret":""}`)
 	case "fails":
@@ -118,7 +123,9 @@ func TestHelper(t *testing.T) {
 		{"helper", "docker.io", auth.Credential{RefreshToken: plantedSecret}, ""},
 		{"not found", "a.example", auth.Credential{}, ""},
 		{"empty", "a.example", auth.Credential{}, ""},
-		{"fails", "a.example", auth.Credential{}, "failed"},
+		{"fails", "a.example", auth.Credential{}, "failed with exit code 1"},
+		{"no server", "a.example", auth.Credential{}, "failed with exit code 3: no credentials server URL"},
+		{"killed", "a.example", auth.Credential{}, "failed: it was ended by a signal"},
 		{"malformed", "a.example", auth.Credential{}, "malformed"},
 		{"endless", "a.example", auth.Credential{}, "wrote more than 65536 bytes"},
 	} {
@@ -160,7 +167,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestTimeIsBounded(t *testing.T) {
 	h := newTestHelper(t, "sleeps")
-	h.program.timeout = 200 * time.Millisecond
+	h = h.WithTimeout(200 * time.Millisecond)
 	started := time.Now()
 	_, err := h.Get(t.Context(), "a.example")
 	checkError(t, err, "did not answer in 200ms")
