@@ -269,7 +269,7 @@ func sigstoreSignatures(t *testing.T, tr *trust) {
 	t.Run("signed by the other kind of signature", func(t *testing.T) {
 		image := tr.push(t, "cli/by-notation", fixture.Signature{By: tr.images.Signer}).Reference
 		tr.denied(t, "default", "by-notation", image, refusal{ratify.NoSignature,
-			`no evidence of the required kind is attached, only "application/vnd.cncf.notary.signature"`, "sign this digest with a tool that the policy's verifiers accept"})
+			`no evidence of the required kind is attached, only "application/vnd.cncf.notary.signature"`, "sign this digest (cosign sign)"})
 	})
 }
 
