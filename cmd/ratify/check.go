@@ -186,9 +186,10 @@ func (r *checkResult) warn(g *generation, now time.Time) {
 		add("policies: there is none, so every image is refused")
 	}
 	for _, warning := range g.warnings() {
-		if !slices.Contains(g.tenantErrors, warning) { // they are errors here
-			add(warning)
-		}
+		add(warning)
+	}
+	for _, warning := range g.warnMirrored() {
+		add(warning)
 	}
 	for i, x := range r.Exemptions {
 		if left := x.Expires.Sub(now); left > 0 && left < exemptionNotice {

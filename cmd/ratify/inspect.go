@@ -23,9 +23,10 @@ const maxParallelSignatures = 4
 
 // An inspection is all that can be said about what is attached to an image.
 type inspection struct {
-	Reference  string                `json:"reference"`
-	MediaType  string                `json:"mediaType"`
-	Digest     digest.Digest         `json:"digest"`
+	Reference string        `json:"reference"`
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	mirrored
 	Signatures []*inspectedSignature `json:"signatures"` // of the Notary Project
 	// Attached is everything else.
 	Attached   []*referrer       `json:"attached"`
@@ -150,7 +151,7 @@ func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subj
 	if err := l.list(bounded, root, desc, 1); err != nil {
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}
-	result = &inspection{Reference: subject.String(), MediaType: desc.MediaType, Digest: desc.Digest, Attached: []*referrer{}}
+	result = &inspection{Reference: subject.String(), MediaType: desc.MediaType, Digest: desc.Digest, mirrored: mirroredOf(g, subject), Attached: []*referrer{}}
 	if result.CosignTags, err = findTagged(bounded, repo, subject.Repository, desc); err != nil {
 		l.incomplete = ratify.AsError(timeoutError(ctx, timeout, err))
 	}
@@ -274,6 +275,7 @@ func (r *inspection) verdictOf(signature digest.Digest) *ratify.VerifierReport {
 }
 
 func (a *app) printInspection(r *inspection) {
+	a.printMirrored(r.mirrored)
 	if len(r.Signatures)+len(r.Attached)+len(r.CosignTags) == 0 {
 		fmt.Fprintf(a.out, "%s has no associated signatures: nothing is attached to it\n", plain(r.Reference))
 		a.printEvidence(r)

@@ -32,6 +32,7 @@ type referrer struct {
 	Referrers    []*referrer       `json:"referrers,omitzero"` // nil: not listed
 	// CosignTags are set of the image itself alone.
 	CosignTags []*taggedArtifact `json:"cosignTags,omitempty"`
+	mirrored                     // of the image itself alone
 }
 
 func newReferrer(repository string, desc ocispec.Descriptor) *referrer {
@@ -108,6 +109,7 @@ func (a *app) listTree(ctx context.Context, g *generation, subject ratify.Subjec
 		return nil, nil, timeoutError(ctx, timeout, err)
 	}
 	root = newReferrer(subject.Repository, desc)
+	root.mirrored = mirroredOf(g, subject)
 	l := newLister(repo, subject.Repository)
 	l.seen[desc.Digest] = true
 	if err := l.list(bounded, root, desc, maxDepth); err != nil {
@@ -194,6 +196,7 @@ func (l *lister) artifactType(ctx context.Context, d ocispec.Descriptor) string 
 }
 
 func (a *app) printTree(root *referrer) {
+	a.printMirrored(root.mirrored)
 	if len(root.Referrers)+len(root.CosignTags) == 0 {
 		fmt.Fprintf(a.out, "%s has no referrers: nothing is attached to it\n", plain(root.Reference))
 		return

@@ -208,8 +208,7 @@ func (g *generation) warnings() []string {
 			}
 		}
 	}
-	warnings = append(warnings, g.engine.ExpiredExemptions()...)
-	return append(warnings, g.tenantErrors...)
+	return append(warnings, g.engine.ExpiredExemptions()...)
 }
 
 // makeModule finds the type of a module in the table and makes it.

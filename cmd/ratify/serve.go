@@ -116,8 +116,11 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	return err
 }
 
-// logWarnings tells what the configuration allows that may not be meant.
+// logWarnings tells what the configuration allows that may not be meant, and which tenants have none that is good.
 func logWarnings(log *zap.Logger, g *generation) {
+	for _, line := range g.tenantErrors {
+		log.Error("the file of a tenant is not good: its namespace is refused everything", zap.String("error", line))
+	}
 	for _, warning := range g.warnings() {
 		log.Warn("the configuration is lax", zap.String("warning", warning))
 	}
