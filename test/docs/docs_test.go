@@ -292,8 +292,11 @@ func (r *reader) in(text string) string {
 	for _, name := range names {
 		text = strings.ReplaceAll(text, name, r.at[name])
 	}
-	return strings.ReplaceAll(text, "/etc/ratify/plugins", filepath.Join(r.dir, "bin"))
+	return strings.NewReplacer("/etc/ratify/plugins", filepath.Join(r.dir, "bin"), tenants, filepath.Join(r.dir, "tenants")).Replace(text)
 }
+
+// tenants is where the chart mounts the files of tenants, and pages have them, too.
+const tenants = "/etc/ratify/tenants"
 
 var (
 	anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
@@ -304,6 +307,7 @@ func (r *reader) out(text string) string {
 	for _, h := range hosts {
 		text = strings.ReplaceAll(text, r.at[h.name], h.name)
 	}
+	text = strings.ReplaceAll(text, filepath.Join(r.dir, "tenants"), tenants)
 	return anyDigest.ReplaceAllString(text, "sha256:…")
 }
 
@@ -333,12 +337,12 @@ func (r *reader) render(t *testing.T, c command) {
 	for _, name := range standIns() {
 		files["plugins/"+name] = "#!/bin/true\n" // what an init container copies
 	}
-	tenants, err := filepath.Glob(filepath.Join(r.dir, "tenants", "*"))
+	paths, err := filepath.Glob(filepath.Join(r.dir, "tenants", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range tenants {
-		files["tenants/"+filepath.Base(path)] = strings.ReplaceAll(r.out(string(read(t, path))), "file: tenants/", "file: /etc/ratify/tenants/")
+	for _, path := range paths {
+		files["tenants/"+filepath.Base(path)] = r.out(string(read(t, path)))
 	}
 	for name, text := range files {
 		path := filepath.Join(dir, name)

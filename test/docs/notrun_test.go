@@ -6,6 +6,7 @@ const (
 	signer   = "it signs: the world holds what it makes"
 	scanner  = "it looks into an image: the world holds what it writes"
 	attacher = "it attaches: the world holds what it pushes"
+	machine  = "it changes this machine, and the names of the page are replaced anyway"
 	fetcher  = "it asks the public instance: the world has a private one"
 )
 
@@ -23,7 +24,9 @@ var notRun = map[string]string{
 	`syft registry.example/acme/attached:v1 -o cyclonedx-json > sbom.json`:                                                                                                        scanner,
 	`oras attach --artifact-type application/vnd.cyclonedx+json registry.example/acme/attached:v1 sbom.json:application/vnd.cyclonedx+json`:                                       attacher,
 	`notation sign registry.example/acme/attached@sha256:…   # the digest that oras attach printed`:                                                                               signer,
+	`sudo mkdir -p /etc/ratify && sudo ln -s "$PWD/tenants" /etc/ratify/tenants`:                                                                                                  machine,
 	`kubectl create configmap tenants --namespace gatekeeper-system --from-file=tenants/`:                                                                                         cluster,
+	`kubectl exec -n gatekeeper-system deploy/ratify -- /ratify check /etc/ratify/config/config.yaml`:                                                                             cluster,
 	`kubectl apply -f library/tenants/template.yaml`:                                                                                                                              cluster,
 	`trivy image --format cosign-vuln --output scan.json registry.example/acme/scanned:v1`:                                                                                        scanner,
 	`cosign attest --key cosign.key --type vuln --predicate scan.json registry.example/acme/scanned@sha256:…`:                                                                     signer,

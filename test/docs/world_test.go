@@ -275,22 +275,33 @@ func (w *world) push(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.pushDocument(ctx, "acme/attached", sbomtest.TypeCycloneDX, bom); err != nil {
+	if err := w.pushDocument(ctx, "acme/attached", sbomtest.TypeCycloneDX, as(bom)); err != nil {
 		return err
 	}
-	return w.pushDocument(ctx, "acme/sarif", "application/sarif+json", []byte(sarif))
+	statement := func(image ocispec.Descriptor) []byte {
+		return cosigntest.Statement(image.Digest, "https://slsa.dev/provenance/v1", fixture.Provenance("https://github.com/acme/app"))
+	}
+	if err := w.pushDocument(ctx, "acme/stated", "application/vnd.in-toto+json", statement); err != nil {
+		return err
+	}
+	return w.pushDocument(ctx, "acme/sarif", "application/sarif+json", as([]byte(sarif)))
 }
 
 // sarif is a report of trivy, which has no time of its own.
 const sarif = `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"Trivy","version":"0.62.0","rules":[]}},"results":[]}]}`
 
-// pushDocument pushes an image to which a document is attached as it is, and signed by Notation.
-func (w *world) pushDocument(ctx context.Context, name, artifactType string, data []byte) error {
+// as is a document that does not name its image.
+func as(data []byte) func(ocispec.Descriptor) []byte {
+	return func(ocispec.Descriptor) []byte { return data }
+}
+
+// pushDocument pushes an image to which a document about it is attached as it is, and signed by Notation.
+func (w *world) pushDocument(ctx context.Context, name, artifactType string, about func(ocispec.Descriptor) []byte) error {
 	image, err := w.Push(ctx, name, fixture.Signature{By: w.Signer})
 	if err != nil {
 		return err
 	}
-	artifact := plain(image.Descriptor, artifactType, data)
+	artifact := plain(image.Descriptor, artifactType, about(image.Descriptor))
 	if err := w.Attach(ctx, name, artifact); err != nil {
 		return err
 	}
