@@ -64,7 +64,7 @@ signed, when, with which certificates, and what; and by kind everything else, su
 as Sigstore bundles, SBOMs, scans, and what is under cosign's tags. A broken
 signature is shown with its error, and the others all the same.
 
-Nothing of it is verified, unless --config ($RATIFY_CONFIG), --notation-cert,
+Of Sigstore bundles it shows what they say of who signed. Nothing of it is verified, unless --config ($RATIFY_CONFIG), --notation-cert,
 --cosign-key or --certificate-identity says whom to trust: then it also shows what
 each verifier makes of each piece, the facts that a policy's rule would see, and
 who vouches for a document. Every piece is examined, even where one is enough to
@@ -163,6 +163,8 @@ func (a *app) inspectAll(ctx context.Context, g *generation, subject ratify.Subj
 	if len(g.setup.Verifiers) > 0 {
 		result.judge(bounded, g, subject, desc)
 		result.nameKinds(root.Referrers)
+	} else {
+		i.claim(bounded, result.Attached)
 	}
 	return result, incomplete, nil
 }

@@ -29,7 +29,9 @@ type referrer struct {
 	Digest       digest.Digest     `json:"digest"`
 	Size         int64             `json:"size"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
-	Referrers    []*referrer       `json:"referrers,omitzero"` // nil: not listed
+	// Unverified is what a bundle says of itself, where it was read.
+	Unverified *claims     `json:"unverified,omitempty"`
+	Referrers  []*referrer `json:"referrers,omitzero"` // nil: not listed
 	// CosignTags are set of the image itself alone.
 	CosignTags []*taggedArtifact `json:"cosignTags,omitempty"`
 	mirrored                     // of the image itself alone
@@ -215,7 +217,9 @@ func growTree(parent *node, referrers []*referrer) {
 		if byType[kind] == nil {
 			byType[kind] = parent.add("%s", plain(kind))
 		}
-		growTree(byType[kind].add("%s", plain(r.Digest.String())), r.Referrers)
+		n := byType[kind].add("%s", plain(r.Digest.String()))
+		r.Unverified.grow(n)
+		growTree(n, r.Referrers)
 	}
 }
 
