@@ -52,6 +52,8 @@ func (t *trustFlags) check() error {
 		return usage("give one of them", "--certificate-identity and --certificate-identity-regexp exclude each other")
 	case t.issuer != "" && t.issuerPattern != "":
 		return usage("give one of them", "--certificate-oidc-issuer and --certificate-oidc-issuer-regexp exclude each other")
+	case matchesEverybody(t.identityPattern):
+		return usage(`name who is trusted, for example '^https://github\.com/acme/app/.*$'`, "--certificate-identity-regexp: %s matches everybody", plain(t.identityPattern))
 	case identity && !issuer:
 		return usage("name who vouches for the identity, for example https://token.actions.githubusercontent.com",
 			"%s needs --certificate-oidc-issuer", strings.Join(t.given(), ", "))
@@ -63,6 +65,12 @@ func (t *trustFlags) check() error {
 		return usage("", "--trusted-root has no effect without --certificate-identity")
 	}
 	return nil
+}
+
+// matchesEverybody tells of the usual patterns for everything, for which anchoring would be the wrong advice.
+func matchesEverybody(pattern string) bool {
+	core := strings.Trim(pattern, "^()$")
+	return pattern != "" && (core == "" || core == ".*" || core == ".+")
 }
 
 // enter adds to a configuration the verifiers that the flags stand for, and a policy that asks all of them about every
