@@ -254,7 +254,7 @@ func kinds(referrers []ocispec.Descriptor) string {
 	return enumerate(names)
 }
 
-// enumerate names the first few of a list, each once.
+// enumerate names the first few of a list, each once, in an order that is the same every time.
 func enumerate(list []string) string {
 	const most = 3
 	var names []string
@@ -263,6 +263,7 @@ func enumerate(list []string) string {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	if len(names) > most {
 		names = append(names[:most], fmt.Sprintf("%d other kinds", len(names)-most))
 	}
