@@ -64,12 +64,12 @@ signed, when, with which certificates, and what; and by kind everything else, su
 as Sigstore bundles, SBOMs, scans, and what is under cosign's tags. A broken
 signature is shown with its error, and the others all the same.
 
-Of Sigstore bundles it shows what they say of who signed. Nothing of it is verified, unless --config ($RATIFY_CONFIG), --notation-cert,
---cosign-key or --certificate-identity says whom to trust: then it also shows what
-each verifier makes of each piece, the facts that a policy's rule would see, and
-who vouches for a document. Every piece is examined, even where one is enough to
-verify the image. The verdicts do not change the exit code; ask ratify verify for
-that.
+Of Sigstore bundles it shows what they say of who signed. Nothing of it is
+verified, unless --config ($RATIFY_CONFIG), --notation-cert, --cosign-key or
+--certificate-identity says whom to trust: then it also shows what each verifier
+makes of each piece, the facts that a policy's rule would see, and who vouches for a
+document. Every piece is examined, even where one is enough to verify the image. The
+verdicts do not change the exit code; ask ratify verify for that.
 
 Exit codes: 0 shown, 1 there is no such image or a signature is broken, 2 the
 registry could not tell, 3 usage or configuration.`,
