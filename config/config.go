@@ -159,7 +159,7 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil || v <= 0 {
-		return fmt.Errorf("expected a positive duration such as 30s, got %s", ratify.Quote(s))
+		return fmt.Errorf("expected a positive duration such as 30s or 24h, got %s", ratify.Quote(s))
 	}
 	*d = Duration(v)
 	return nil

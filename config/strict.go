@@ -338,7 +338,7 @@ func describe(value any) string {
 	case json.Number:
 		return "a number (text that looks like one wants quotes)"
 	case bool:
-		return "true or false"
+		return "true or false (text that looks like one, such as n or on, wants quotes)"
 	case []any:
 		return "a list"
 	default:
