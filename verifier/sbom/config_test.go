@@ -58,6 +58,9 @@ func TestConfigErrors(t *testing.T) {
 	}{
 		{"a licence that there is not", licenses(sbom.Licenses{Disallowed: []string{"MIT", "GPL-3.0-onl"}}),
 			[]string{`licenses: disallowed[1]: "GPL-3.0-onl": it is no identifier of the SPDX License List (did you mean "GPL-3.0-only"?)`}},
+		{"a licence without its version", licenses(sbom.Licenses{Disallowed: []string{"agpl", "GPL"}}), []string{
+			`licenses: disallowed[0]: "agpl": it is no identifier of the SPDX License List (did you mean "AGPL-3.0-only"?)`,
+			`licenses: disallowed[1]: "GPL": it is no identifier of the SPDX License List (did you mean "GPL-3.0-only"?)`}},
 		{"an expression", licenses(sbom.Licenses{Allowed: []string{"MIT OR ISC"}}), []string{`licenses: allowed[0]: "MIT OR ISC": expected one identifier`}},
 		{"an operator", licenses(sbom.Licenses{Allowed: []string{"AND"}}), []string{`licenses: allowed[0]: "AND": expected one identifier`}},
 		{"no words", licenses(sbom.Licenses{Allowed: []string{""}}), []string{`licenses: allowed[0]: "": it is no licence expression`}},

@@ -132,7 +132,20 @@ func (r *licenseRules) compile(place string, entries []string, problems []error)
 	return keys, problems
 }
 
+// suggest names the identifier that was probably meant: of a family that is named without its version, the newest that is
+// exact (AGPL is AGPL-3.0-only), or what is spelled nearly so.
 func (r *licenseRules) suggest(text string) string {
+	family := ""
+	for _, name := range r.list.names {
+		rest, of := strings.CutPrefix(strings.ToLower(name), strings.ToLower(text)+"-")
+		version, exact := strings.CutSuffix(rest, "-only")
+		if of && exact && strings.Trim(version, "0123456789.") == "" && name > family {
+			family = name
+		}
+	}
+	if family != "" {
+		return fmt.Sprintf(" (did you mean %q?)", family)
+	}
 	if near := config.Nearest(text, r.list.names); near != "" {
 		return fmt.Sprintf(" (did you mean %q?)", near)
 	}
