@@ -122,6 +122,10 @@ func (v *Verifier) signed(ctx context.Context, b blob, data []byte, subject ocis
 	if statement.PredicateType != SignPredicate {
 		return Signer{}, fmt.Errorf("%w: an attestation of %s", ratify.ErrOtherKind, ratify.Quote(statement.PredicateType))
 	}
+	// Of attestations, whoever reads the predicate says which version of the statement it knows.
+	if !slices.Contains([]string{"https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"}, statement.Type) {
+		return Signer{}, malformed("its statement is of the type %s, and v0.1 and v1 are known", ratify.Quote(statement.Type))
+	}
 	return v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 }
 

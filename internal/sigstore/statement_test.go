@@ -334,3 +334,17 @@ func TestLargeDocuments(t *testing.T) {
 		}
 	})
 }
+
+// TestSignatureOfAnUnknownStatement: what a later version of the statement means is not known.
+func TestSignatureOfAnUnknownStatement(t *testing.T) {
+	key := newKey(t, cosigntest.P256)
+	v := newVerifier(t, byKey(t, key))
+	for version, want := range map[string]ratify.Code{"v0.1": "", "v1": "", "v2": ratify.EvidenceInvalid, "v1.1": ratify.EvidenceInvalid} {
+		statement := strings.Replace(string(cosigntest.SignStatement(image.Digest)), "Statement/v1", "Statement/"+version, 1)
+		attached := cosigntest.AttachBundle(image, must[*cosigntest.Signed](t)(key.Sign([]byte(statement))).Bundle())
+		_, err := v.Signature(t.Context(), image, attached.Descriptor, newRepository(attached))
+		if want == "" && err != nil || want != "" && (err == nil || ratify.AsError(err).Code != want) {
+			t.Errorf("%s: %v, want %q", version, err, want)
+		}
+	}
+}
