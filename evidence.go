@@ -142,29 +142,40 @@ var ErrOtherKind = errors.New("the artifact is of another kind")
 const maxEvidenceManifestBytes = 256 << 10
 
 // maxLayers bounds the layers of an evidence manifest: a signature has one, cosign's collection of signatures up to a
-// hundred. Decoded, a layer takes a hundred times the bytes that "{}" does.
+// hundred.
 const maxLayers = 100
 
 // boundedLayers is a list of layers that is not decoded past its bound.
 type boundedLayers []ocispec.Descriptor
 
-// UnmarshalJSON decodes one layer after the other.
+// UnmarshalJSON decodes as many as there may be.
 func (l *boundedLayers) UnmarshalJSON(data []byte) error {
+	list, more, err := DecodeDescriptors(data, maxLayers)
+	if more {
+		return fmt.Errorf("it has more than %d layers", maxLayers)
+	}
+	*l = list
+	return err
+}
+
+// DecodeDescriptors decodes the first descriptors of a list in JSON, at most so many, one after the other: decoded, one takes
+// a hundred times the bytes that "{}" does. more tells that there are others. Null is an empty list.
+func DecodeDescriptors(data []byte, most int) (list []ocispec.Descriptor, more bool, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if opening, err := d.Token(); err != nil || opening != json.Delim('[') {
-		return err // null is no layers
+		return nil, false, err
 	}
 	for d.More() {
-		if len(*l) == maxLayers {
-			return fmt.Errorf("it has more than %d layers", maxLayers)
+		if len(list) == most {
+			return list, true, nil
 		}
-		var layer ocispec.Descriptor
-		if err := d.Decode(&layer); err != nil {
-			return err
+		var desc ocispec.Descriptor
+		if err := d.Decode(&desc); err != nil {
+			return list, false, err
 		}
-		*l = append(*l, layer)
+		list = append(list, desc)
 	}
-	return nil
+	return list, false, nil
 }
 
 func invalidEvidence(format string, args ...any) *Error {

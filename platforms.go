@@ -1,7 +1,6 @@
 package ratify
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -76,23 +75,14 @@ func invalidIndex(format string, args ...any) *Error {
 // boundedPlatforms is a list that is not decoded past its bound.
 type boundedPlatforms []ocispec.Descriptor
 
-// UnmarshalJSON decodes one descriptor after the other.
+// UnmarshalJSON decodes as many as there may be, and as many attestations beside them.
 func (l *boundedPlatforms) UnmarshalJSON(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if opening, err := d.Token(); err != nil || opening != json.Delim('[') {
-		return err // null is nothing
+	list, more, err := DecodeDescriptors(data, 2*maxPlatforms)
+	if more {
+		return fmt.Errorf("it lists more than %d manifests", 2*maxPlatforms)
 	}
-	for d.More() {
-		if len(*l) == 2*maxPlatforms { // as many attestations beside them
-			return fmt.Errorf("it lists more than %d manifests", 2*maxPlatforms)
-		}
-		var desc ocispec.Descriptor
-		if err := d.Decode(&desc); err != nil {
-			return err
-		}
-		*l = append(*l, desc)
-	}
-	return nil
+	*l = list
+	return err
 }
 
 // examineEach examines the manifest of every platform under the policy; all must pass.

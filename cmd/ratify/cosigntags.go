@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,23 +84,14 @@ func taggedLayers(ctx context.Context, repo ratify.Repository, desc ocispec.Desc
 	return layers, nil
 }
 
-// fewLayers are the first layers of a manifest; decoded, one takes a hundred times the bytes that "{}" does.
+// fewLayers are the first layers of a manifest.
 type fewLayers []ocispec.Descriptor
 
-// UnmarshalJSON decodes one layer after the other.
+// UnmarshalJSON decodes as many as are shown.
 func (l *fewLayers) UnmarshalJSON(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if opening, err := d.Token(); err != nil || opening != json.Delim('[') {
-		return err // null is no layers
-	}
-	for d.More() && len(*l) < maxTagLayers {
-		var layer ocispec.Descriptor
-		if err := d.Decode(&layer); err != nil {
-			return err
-		}
-		*l = append(*l, layer)
-	}
-	return nil
+	list, _, err := ratify.DecodeDescriptors(data, maxTagLayers)
+	*l = list
+	return err
 }
 
 // growTagged hangs what is under cosign's tags below a node.

@@ -1,7 +1,6 @@
 package sigstore
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -116,24 +115,14 @@ func readCollection(ctx context.Context, repo ratify.Repository, collection ocis
 	return layers, nil
 }
 
-// layerList is a list of layers of which no more than the bound, and one, are decoded: decoded, a layer takes a hundred
-// times the bytes that "{}" does.
+// layerList is a list of layers of which no more than the bound, and one, are decoded.
 type layerList []ocispec.Descriptor
 
-// UnmarshalJSON decodes one layer after the other.
+// UnmarshalJSON decodes as many as tell that there are too many.
 func (l *layerList) UnmarshalJSON(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if opening, err := d.Token(); err != nil || opening != json.Delim('[') {
-		return err // null is no layers
-	}
-	for d.More() && len(*l) <= maxTagLayers {
-		var layer ocispec.Descriptor
-		if err := d.Decode(&layer); err != nil {
-			return err
-		}
-		*l = append(*l, layer)
-	}
-	return nil
+	list, _, err := ratify.DecodeDescriptors(data, maxTagLayers+1)
+	*l = list
+	return err
 }
 
 // checkLayer tells what is wrong with a collection that stands for its layers.
