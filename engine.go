@@ -164,11 +164,7 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 	if x.decided() {
 		return x.decide(ctx)
 	}
-	as, mirror, err := e.verifiedAs(s)
-	if err != nil {
-		return err
-	}
-	subjectRepo, evidenceRepo, err := e.open(ctx, s, as, mirror)
+	subjectRepo, evidenceRepo, err := e.open(ctx, s, x.subject, x.mirror)
 	if err != nil {
 		return err
 	}
@@ -176,7 +172,7 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 	if found.subject.Digest != "" {
 		s = s.At(found.subject.Digest)
 		report.Subject, report.Digest = s.String(), s.Digest
-		if e.exempt(report, s, as.At(s.Digest)) {
+		if e.exempt(report, s, x.subject.At(s.Digest)) {
 			return nil
 		}
 	}
@@ -194,7 +190,7 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 // the report then says, there is no examination.
 func (e *Engine) begin(s Subject, report *Report) (x *examination, err error) {
 	defer e.contain(report.TraceID, &err)
-	as, _, err := e.verifiedAs(s)
+	as, mirror, err := e.verifiedAs(s)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +201,9 @@ func (e *Engine) begin(s Subject, report *Report) (x *examination, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return newExamination(e, policy, as, report), nil
+	x = newExamination(e, policy, as, report)
+	x.mirror = mirror
+	return x, nil
 }
 
 // open opens the repository of the subject, and the one that its evidence is in, which goes by the name that the subject

@@ -19,7 +19,8 @@ import (
 type examination struct {
 	engine  *Engine
 	policy  *boundPolicy
-	subject Subject
+	subject Subject // as it is verified
+	mirror  *Mirror // whose rule that is; nil: none
 	report  *Report
 
 	found findings
@@ -84,9 +85,6 @@ func (x *examination) verdicts() []verdict {
 	return verdicts
 }
 
-// verdict is what is known of the whole policy, but for its rule.
-func (x *examination) verdict() verdict { return x.policy.condition.decide(x.verdicts()) }
-
 // decided tells whether more evidence is of no use. A rule sees the image, and all evidence that passed; an engine for
 // looking has a use for everything.
 func (x *examination) decided() bool {
@@ -96,7 +94,7 @@ func (x *examination) decided() bool {
 }
 
 func (x *examination) settledVerdict() verdict {
-	v := x.verdict()
+	v := x.policy.condition.decide(x.verdicts())
 	open := x.found.subject.Digest == "" || slices.ContainsFunc(x.standings, func(s standing) bool { return s.left > 0 })
 	if open && (x.engine.examineAll || v == passed && x.policy.rule != nil) {
 		return unknown

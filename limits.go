@@ -22,8 +22,9 @@ const (
 	MaxReferrers = 500
 	// MaxEvidence is how many pieces of evidence are examined for one subject, whatever their number.
 	MaxEvidence = 20
-	// maxExaminations is how many pieces are examined for one subject in all: those of its platforms, and the signatures of
-	// documents that must be proven, included. 32 platforms with five documents of three signatures each have 480.
+	// maxExaminations is how many pieces are examined, and lists of them read, for one subject in all: those of its platforms,
+	// and the signatures of documents that must be proven, included. 32 platforms with three documents of two signatures
+	// each take 128 lists and 288 pieces.
 	maxExaminations = 500
 	// maxParallelEvidence is how many pieces are examined at the same time for one subject: one slow one must not
 	// hold up the good ones, and a subject must not take all of the process.
