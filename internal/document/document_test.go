@@ -25,58 +25,24 @@ import (
 
 // memory is a repository of what was put into it.
 type memory struct {
-	content map[digest.Digest][]byte
-	tags    map[string]ocispec.Descriptor
-	fetch   func(ocispec.Descriptor) error // asked first, if set
+	*cosigntest.Repository
+	fetch func(ocispec.Descriptor) error // asked first, if set
 }
 
-func newMemory() *memory {
-	return &memory{content: map[digest.Digest][]byte{}, tags: map[string]ocispec.Descriptor{}}
-}
+func newMemory() *memory { return &memory{Repository: cosigntest.NewRepository()} }
 
-func (m *memory) Name() string { return "registry.example/app" }
-
-func (m *memory) Resolve(_ context.Context, reference string) (ocispec.Descriptor, error) {
-	if desc, ok := m.tags[reference]; ok {
-		return desc, nil
-	}
-	return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound}
-}
-
-func (m *memory) Referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	return nil, errors.New("referrers are not for verifiers")
-}
-
-func (m *memory) Fetch(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
+func (m *memory) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	if m.fetch != nil {
 		if err := m.fetch(desc); err != nil {
 			return nil, err
 		}
 	}
-	data, ok := m.content[desc.Digest]
-	if !ok || int64(len(data)) != desc.Size {
-		return nil, &ratify.Error{Code: ratify.RegistryInvalid}
-	}
-	return data, nil
+	return m.Repository.Fetch(ctx, desc)
 }
 
-func (m *memory) put(mediaType string, data []byte) ocispec.Descriptor {
-	d := digest.FromBytes(data)
-	m.content[d] = data
-	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
-}
+func (m *memory) put(mediaType string, data []byte) ocispec.Descriptor { return m.Put(mediaType, data) }
 
-// push puts an artifact there and returns its descriptor, as a list of referrers has it.
-func (m *memory) push(a *cosigntest.Artifact) ocispec.Descriptor {
-	for _, blob := range a.Blobs {
-		m.put("", blob)
-	}
-	m.content[a.Descriptor.Digest] = a.Manifest
-	if a.Tag != "" {
-		m.tags[a.Tag] = a.Descriptor
-	}
-	return a.Descriptor
-}
+func (m *memory) push(a *cosigntest.Artifact) ocispec.Descriptor { return m.Push(a) }
 
 // attach puts a plain artifact of one layer there.
 func (m *memory) attach(subject ocispec.Descriptor, artifactType, layerType string, data []byte) ocispec.Descriptor {
@@ -171,7 +137,7 @@ func outcome(doc *document.Document, refusal *ratify.Result, err error) string {
 func TestPlain(t *testing.T) {
 	m := newMemory()
 	image, other := m.image("app"), m.image("other")
-	sha512 := digest.SHA512.FromBytes(m.content[image.Digest])
+	sha512 := digest.SHA512.FromBytes(m.Blobs[image.Digest])
 	own := map[string]any{"sha256": image.Digest.Encoded()}
 	foreign := map[string]any{"sha256": other.Digest.Encoded()}
 	many := make([]map[string]any, 1001)

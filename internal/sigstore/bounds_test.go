@@ -214,7 +214,7 @@ func TestEnded(t *testing.T) {
 			a := forms["bundle"](s)
 			ctx, cancel := context.WithCancel(t.Context())
 			repo := newRepository(a)
-			repo.before = func(what string) error {
+			repo.Before = func(what string) error {
 				if what != a.Descriptor.Digest.String() {
 					cancel() // while the bundle is read
 				}
@@ -236,7 +236,7 @@ func TestStuckManifest(t *testing.T) {
 	stuck := forms["bundle"](must[*cosigntest.Signed](t)(key.Sign([]byte(`{"subject":[{"digest":{"sha512":"x"}}],` + large + `}`))))
 	good := forms["bundle"](must[*cosigntest.Signed](t)(key.Sign([]byte(`{"subject":[{"digest":{"sha256":"` + image.Digest.Encoded() + `"}}],` + large + `}`))))
 	repo, asked, release, done := newRepository(stuck), make(chan struct{}), make(chan struct{}), make(chan error)
-	repo.before = func(what string) error {
+	repo.Before = func(what string) error {
 		if what == image.Digest.String() {
 			close(asked)
 			<-release

@@ -119,7 +119,7 @@ func (c conformanceCase) verify(t *testing.T) (sigstore.Signer, error) {
 	subject := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(artifact), Size: int64(len(artifact))}
 	attached := cosigntest.AttachBundle(subject, bundle)
 	repo := newRepository(attached)
-	repo.blobs[subject.Digest] = artifact
+	repo.Blobs[subject.Digest] = artifact
 	signer, err := v.Signature(t.Context(), subject, attached.Descriptor, repo)
 	if errors.Is(err, ratify.ErrOtherKind) {
 		_, signer, err = v.Statement(t.Context(), subject, attached.Descriptor, repo)

@@ -1,7 +1,6 @@
 package sigstore_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,7 +8,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 )
 
@@ -18,57 +16,11 @@ var (
 	image    = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
 )
 
-// repository holds an image and its evidence.
-type repository struct {
-	blobs map[digest.Digest][]byte
-	tags  map[string]ocispec.Descriptor
-	// before, if set, is asked before anything is read.
-	before func(what string) error
-}
-
-func newRepository(artifacts ...*cosigntest.Artifact) *repository {
-	r := &repository{blobs: map[digest.Digest][]byte{image.Digest: manifest}, tags: map[string]ocispec.Descriptor{}}
-	for _, a := range artifacts {
-		r.blobs[a.Descriptor.Digest] = a.Manifest
-		for sum, blob := range a.Blobs {
-			r.blobs[sum] = blob
-		}
-		if a.Tag != "" {
-			r.tags[a.Tag] = ocispec.Descriptor{MediaType: a.Descriptor.MediaType, Digest: a.Descriptor.Digest, Size: a.Descriptor.Size}
-		}
-	}
+// newRepository holds the image and its evidence.
+func newRepository(artifacts ...*cosigntest.Artifact) *cosigntest.Repository {
+	r := cosigntest.NewRepository(artifacts...)
+	r.Blobs[image.Digest] = manifest
 	return r
-}
-
-func (r *repository) Name() string { return "registry.example/app" }
-
-func (r *repository) Resolve(_ context.Context, reference string) (ocispec.Descriptor, error) {
-	if r.before != nil {
-		if err := r.before(reference); err != nil {
-			return ocispec.Descriptor{}, err
-		}
-	}
-	if desc, ok := r.tags[reference]; ok {
-		return desc, nil
-	}
-	return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound}
-}
-
-func (r *repository) Referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	panic("the engine lists referrers, nobody else")
-}
-
-func (r *repository) Fetch(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if r.before != nil {
-		if err := r.before(desc.Digest.String()); err != nil {
-			return nil, err
-		}
-	}
-	data, ok := r.blobs[desc.Digest]
-	if !ok || int64(len(data)) != desc.Size {
-		return nil, &ratify.Error{Code: ratify.RegistryInvalid, Message: "no blob of that digest and size: " + desc.Digest.String()}
-	}
-	return data, nil
 }
 
 // must ends the test on an error.

@@ -96,7 +96,7 @@ func FuzzCollection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		repo := newRepository(good)
 		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digestOf(string(data)), Size: int64(len(data))}
-		repo.blobs[desc.Digest], repo.tags[good.Tag] = data, desc
+		repo.Blobs[desc.Digest], repo.Tags[good.Tag] = data, desc
 		found, err := v.FindSignatures(t.Context(), image, repo)
 		if err != nil || len(found) > 100 {
 			t.Errorf("%d found: %v", len(found), err)

@@ -230,7 +230,7 @@ func TestHostileManifests(t *testing.T) {
 
 // watched fails the test if a read carries more than what identifies a blob.
 type watched struct {
-	*repository
+	*cosigntest.Repository
 	t testing.TB
 }
 
@@ -238,7 +238,7 @@ func (w watched) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, er
 	if len(desc.URLs) > 0 || desc.Data != nil {
 		w.t.Errorf("read with URLs or data: %+v", desc)
 	}
-	return w.repository.Fetch(ctx, desc)
+	return w.Repository.Fetch(ctx, desc)
 }
 
 func TestHostileTags(t *testing.T) {
@@ -299,7 +299,7 @@ func TestHostileTags(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			repo := newRepository(tc.artifact)
 			tag := strings.TrimSuffix(tc.artifact.Tag, ".att")
-			repo.tags[strings.TrimSuffix(tag, ".sig")+".sig"] = repo.tags[tc.artifact.Tag]
+			repo.Tags[strings.TrimSuffix(tag, ".sig")+".sig"] = repo.Tags[tc.artifact.Tag]
 			found, err := v.FindSignatures(t.Context(), image, repo)
 			if err != nil {
 				t.Fatal(err)
@@ -385,7 +385,7 @@ func TestTags(t *testing.T) {
 		trust.CosignTags = false
 		off, repo := newVerifier(t, trust), newRepository(good)
 		evidence := must[[]ocispec.Descriptor](t)(v.FindSignatures(t.Context(), image, repo))[0]
-		repo.before = func(what string) error { t.Errorf("asked for %s", what); return nil }
+		repo.Before = func(what string) error { t.Errorf("asked for %s", what); return nil }
 		found, err := off.FindSignatures(t.Context(), image, repo)
 		more, problem := off.FindAttestations(t.Context(), image, repo)
 		if len(found)+len(more) != 0 || err != nil || problem != nil || off.Match(evidence) {
@@ -395,7 +395,7 @@ func TestTags(t *testing.T) {
 	t.Run("longer than a tag can be", func(t *testing.T) {
 		subject := ocispec.Descriptor{Digest: digest.SHA512.FromString("x"), Size: 1, MediaType: ocispec.MediaTypeImageManifest}
 		repo := newRepository()
-		repo.before = func(what string) error { t.Errorf("asked for %s", what); return nil }
+		repo.Before = func(what string) error { t.Errorf("asked for %s", what); return nil }
 		if found, err := v.FindSignatures(t.Context(), subject, repo); len(found) != 0 || err != nil {
 			t.Errorf("%v, %v", found, err)
 		}
@@ -403,7 +403,7 @@ func TestTags(t *testing.T) {
 	for _, what := range []string{good.Tag, good.Descriptor.Digest.String()} {
 		t.Run("unavailable", func(t *testing.T) {
 			repo := newRepository(good)
-			repo.before = func(asked string) error {
+			repo.Before = func(asked string) error {
 				if asked == what {
 					return unavailable
 				}
@@ -417,7 +417,7 @@ func TestTags(t *testing.T) {
 	t.Run("unavailable when it is read", func(t *testing.T) {
 		repo := newRepository(good)
 		found := must[[]ocispec.Descriptor](t)(v.FindSignatures(t.Context(), image, repo))
-		repo.before = func(string) error { return unavailable }
+		repo.Before = func(string) error { return unavailable }
 		_, err := v.Signature(t.Context(), image, found[0], repo)
 		refused(t, err, ratify.RegistryUnavailable)
 	})
@@ -425,7 +425,7 @@ func TestTags(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			repo := newRepository()
 			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digestOf(data), Size: int64(len(data))}
-			repo.blobs[desc.Digest], repo.tags[good.Tag] = []byte(data), desc
+			repo.Blobs[desc.Digest], repo.Tags[good.Tag] = []byte(data), desc
 			found := must[[]ocispec.Descriptor](t)(v.FindSignatures(t.Context(), image, repo))
 			if name == "no layers" {
 				if len(found) != 0 {
@@ -439,7 +439,7 @@ func TestTags(t *testing.T) {
 	}
 	t.Run("an index", func(t *testing.T) {
 		repo := newRepository()
-		repo.tags[good.Tag] = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digestOf("x"), Size: 1}
+		repo.Tags[good.Tag] = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digestOf("x"), Size: 1}
 		found := must[[]ocispec.Descriptor](t)(v.FindSignatures(t.Context(), image, repo))
 		_, err := v.Signature(t.Context(), image, found[0], repo)
 		refused(t, err, ratify.EvidenceInvalid, ocispec.MediaTypeImageIndex)
@@ -466,7 +466,7 @@ func TestEndlessCollection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			repo := newRepository()
 			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
-			repo.blobs[desc.Digest], repo.tags[cosigntest.Collect(image.Digest).Tag] = data, desc
+			repo.Blobs[desc.Digest], repo.Tags[cosigntest.Collect(image.Digest).Tag] = data, desc
 			checkCost(t, len(data), func() {
 				found := must[[]ocispec.Descriptor](t)(v.FindSignatures(t.Context(), image, repo))
 				_, err := v.Signature(t.Context(), image, found[0], repo)

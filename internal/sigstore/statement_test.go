@@ -48,7 +48,7 @@ func newVerifier(t testing.TB, trust sigstore.Trust) *sigstore.Verifier {
 }
 
 // onlyEvidence is the piece that the artifact attaches, wherever it is found.
-func onlyEvidence(t testing.TB, v *sigstore.Verifier, repo *repository, a *cosigntest.Artifact) ocispec.Descriptor {
+func onlyEvidence(t testing.TB, v *sigstore.Verifier, repo *cosigntest.Repository, a *cosigntest.Artifact) ocispec.Descriptor {
 	t.Helper()
 	found := []ocispec.Descriptor{a.Descriptor}
 	if a.Tag != "" {
@@ -312,7 +312,7 @@ func TestLargeDocuments(t *testing.T) {
 			}
 		}
 		release := make(chan struct{})
-		repo.before = func(what string) error {
+		repo.Before = func(what string) error {
 			if what == bundle {
 				close(reading)
 				<-release

@@ -400,7 +400,7 @@ func TestSettingsDecode(t *testing.T) {
 func TestWhatIsNotReadIsNoRefusal(t *testing.T) {
 	r := newRegistry(t)
 	evidence := r.attest(custom, fields{})
-	delete(r.content, evidence.Digest)
+	r.Before = func(string) error { return &ratify.Error{Code: ratify.RegistryUnavailable} }
 	result, err := r.verify(r.config(custom), evidence)
 	if problem := (*ratify.Error)(nil); !errors.As(err, &problem) || problem.Code != ratify.RegistryUnavailable {
 		t.Errorf("%+v (%v)", result, err)

@@ -1,15 +1,12 @@
 package attestation_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
@@ -31,17 +28,16 @@ func clock() time.Time { return now }
 
 // A registry holds one image, and what is attached to it.
 type registry struct {
+	*cosigntest.Repository
 	t       testing.TB
 	image   ocispec.Descriptor
-	content map[digest.Digest][]byte
-	tags    map[string]ocispec.Descriptor
 	key     *cosigntest.Key
 	trusted sigstore.Key // the public half of key, on disk
 }
 
 func newRegistry(t testing.TB) *registry {
 	t.Helper()
-	r := &registry{t: t, content: map[digest.Digest][]byte{}, tags: map[string]ocispec.Descriptor{}}
+	r := &registry{t: t, Repository: cosigntest.NewRepository()}
 	r.image = r.put(ocispec.MediaTypeImageManifest, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","layers":[]}`))
 	r.key = newKey(t)
 	r.trusted = sigstore.Key{Name: "ci", File: filepath.Join(t.TempDir(), "ci.pub")}
@@ -60,43 +56,11 @@ func newKey(t testing.TB) *cosigntest.Key {
 	return key
 }
 
-func (r *registry) Name() string { return "registry.example/app" }
-
-func (r *registry) Resolve(_ context.Context, reference string) (ocispec.Descriptor, error) {
-	if desc, ok := r.tags[reference]; ok {
-		return desc, nil
-	}
-	return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound}
-}
-
-func (r *registry) Referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	return nil, errors.New("referrers are not for verifiers")
-}
-
-func (r *registry) Fetch(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	data, ok := r.content[desc.Digest]
-	if !ok || int64(len(data)) != desc.Size {
-		return nil, &ratify.Error{Code: ratify.RegistryUnavailable}
-	}
-	return data, nil
-}
-
 func (r *registry) put(mediaType string, data []byte) ocispec.Descriptor {
-	d := digest.FromBytes(data)
-	r.content[d] = data
-	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
+	return r.Put(mediaType, data)
 }
 
-func (r *registry) push(a *cosigntest.Artifact) ocispec.Descriptor {
-	for _, blob := range a.Blobs {
-		r.put("", blob)
-	}
-	r.content[a.Descriptor.Digest] = a.Manifest
-	if a.Tag != "" {
-		r.tags[a.Tag] = a.Descriptor
-	}
-	return a.Descriptor
-}
+func (r *registry) push(a *cosigntest.Artifact) ocispec.Descriptor { return r.Push(a) }
 
 // attest pushes an attestation of the image by the trusted key.
 func (r *registry) attest(predicateType string, predicate any) ocispec.Descriptor {

@@ -188,6 +188,6 @@ func FuzzProvenance(f *testing.F) {
 		if !result.Passed && !result.Code.Definitive() {
 			t.Fatalf("%+v", result)
 		}
-		clear(r.content)
+		clear(r.Blobs)
 	})
 }

@@ -12,7 +12,7 @@ import (
 
 // attached is a repository with the image under v1, and referrers.
 type attached struct {
-	*repository
+	*cosigntest.Repository
 	referrers []ocispec.Descriptor
 }
 
@@ -51,8 +51,8 @@ func TestStrangersDecideNothing(t *testing.T) {
 			"an attestation and none": {junk[3:4], false},
 		} {
 			t.Run(string(pieces)+"/"+name, func(t *testing.T) {
-				repo := attached{repository: holding(tc.artifacts...)}
-				repo.tags["v1"] = image
+				repo := attached{Repository: holding(tc.artifacts...)}
+				repo.Tags["v1"] = image
 				for _, a := range tc.artifacts {
 					if a.Tag == "" {
 						repo.referrers = append(repo.referrers, a.Descriptor)

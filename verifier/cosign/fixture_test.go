@@ -1,7 +1,6 @@
 package cosign_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -24,57 +23,11 @@ var (
 	other    = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("another image"), Size: 13}
 )
 
-// repository holds an image and its evidence.
-type repository struct {
-	blobs map[digest.Digest][]byte
-	tags  map[string]ocispec.Descriptor
-	// fails, if set, is asked before anything is read.
-	fails func(what string) error
-}
-
-func holding(artifacts ...*cosigntest.Artifact) *repository {
-	r := &repository{blobs: map[digest.Digest][]byte{image.Digest: manifest}, tags: map[string]ocispec.Descriptor{}}
-	for _, a := range artifacts {
-		r.blobs[a.Descriptor.Digest] = a.Manifest
-		for sum, blob := range a.Blobs {
-			r.blobs[sum] = blob
-		}
-		if a.Tag != "" {
-			r.tags[a.Tag] = ocispec.Descriptor{MediaType: a.Descriptor.MediaType, Digest: a.Descriptor.Digest, Size: a.Descriptor.Size}
-		}
-	}
+// holding is a repository with the image and its evidence.
+func holding(artifacts ...*cosigntest.Artifact) *cosigntest.Repository {
+	r := cosigntest.NewRepository(artifacts...)
+	r.Blobs[image.Digest] = manifest
 	return r
-}
-
-func (r *repository) Name() string { return "registry.example/app" }
-
-func (r *repository) Resolve(_ context.Context, reference string) (ocispec.Descriptor, error) {
-	if r.fails != nil {
-		if err := r.fails(reference); err != nil {
-			return ocispec.Descriptor{}, err
-		}
-	}
-	if desc, ok := r.tags[reference]; ok {
-		return desc, nil
-	}
-	return ocispec.Descriptor{}, &ratify.Error{Code: ratify.SubjectNotFound}
-}
-
-func (r *repository) Referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	return nil, errors.New("unexpected Referrers")
-}
-
-func (r *repository) Fetch(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if r.fails != nil {
-		if err := r.fails(desc.Digest.String()); err != nil {
-			return nil, err
-		}
-	}
-	data, ok := r.blobs[desc.Digest]
-	if !ok || int64(len(data)) != desc.Size {
-		return nil, &ratify.Error{Code: ratify.RegistryInvalid, Message: "no such blob of that size: " + desc.Digest.String()}
-	}
-	return data, nil
 }
 
 // must ends the test on an error.
