@@ -1,0 +1,28 @@
+package load
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// percentile of what is sorted, by the nearest rank: a latency that was seen, not one between two.
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(p*float64(len(sorted)))) - 1
+	return sorted[min(max(rank, 0), len(sorted)-1)]
+}
+
+// describe lists counted texts, in order of the texts.
+func describe(counts map[string]int) string {
+	var parts []string
+	for _, text := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d × %s", counts[text], text))
+	}
+	return strings.Join(parts, "; ")
+}
