@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -168,7 +166,7 @@ func (e *Engine) verify(ctx context.Context, s Subject, known *ocispec.Descripto
 	if err != nil {
 		return err
 	}
-	found, err := e.look(ctx, s, known, subjectRepo, evidenceRepo, report.TraceID)
+	found, err := x.look(ctx, s, known, subjectRepo, evidenceRepo)
 	if found.subject.Digest != "" {
 		s = s.At(found.subject.Digest)
 		report.Subject, report.Digest = s.String(), s.Digest
@@ -229,95 +227,6 @@ func (e *Engine) openStore(ctx context.Context, s Subject) (subject, evidence Re
 		return nil, nil, &Error{Code: NoStore, Message: "no store serves " + Quote(s.Repository)}
 	}
 	return store.Open(ctx, s)
-}
-
-// findings are what a subject is and what is attached to it. Of what lies past a bound, limit tells.
-type findings struct {
-	subject   ocispec.Descriptor
-	referrers []ocispec.Descriptor
-	limit     *Error
-}
-
-// look resolves the subject and lists its referrers, at the same time where the digest is known beforehand.
-func (e *Engine) look(ctx context.Context, s Subject, known *ocispec.Descriptor, subjectRepo, evidenceRepo Repository, traceID string) (f findings, err error) {
-	if known != nil || s.Digest == "" {
-		if known == nil {
-			desc, err := resolve(ctx, subjectRepo, s)
-			if err != nil {
-				return f, err
-			}
-			known = &desc
-		} else if err := checkDescribed(*known); err != nil {
-			return f, err
-		}
-		f.subject = *known
-		f.referrers, f.limit, err = list(ctx, evidenceRepo, f.subject)
-		return f, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	listed := make(chan error, 1)
-	go func() {
-		var err error
-		defer func() { listed <- err }()
-		defer e.contain(traceID, &err)
-		f.referrers, f.limit, err = list(ctx, evidenceRepo, ocispec.Descriptor{Digest: s.Digest})
-	}()
-	desc, err := resolve(ctx, subjectRepo, s)
-	if err != nil {
-		cancel() // without the subject its referrers are of no use
-	}
-	listErr := <-listed
-	f.subject = desc
-	if err != nil {
-		return f, err
-	}
-	return f, listErr
-}
-
-func resolve(ctx context.Context, repo Repository, s Subject) (ocispec.Descriptor, error) {
-	Progress(ctx, "reading the image's manifest")
-	desc, err := repo.Resolve(ctx, s.Reference())
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	if err := checkDescribed(desc); err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	if s.Digest != "" && desc.Digest != s.Digest {
-		return ocispec.Descriptor{}, &Error{Code: RegistryInvalid, Message: "the registry answered another manifest than the digest asked for"}
-	}
-	return desc, nil
-}
-
-// checkDescribed refuses a descriptor that names no content: evidence with an equally empty subject would be for it.
-func checkDescribed(desc ocispec.Descriptor) error {
-	if err := desc.Digest.Validate(); err != nil {
-		return &Error{Code: Internal, Err: fmt.Errorf("the subject's descriptor has the digest %s: %w", Quote(desc.Digest.String()), err)}
-	}
-	return nil
-}
-
-// list lists the referrers up to the bound. A bound that was reached is no error here: what was read may be enough.
-func list(ctx context.Context, repo Repository, subject ocispec.Descriptor) ([]ocispec.Descriptor, *Error, error) {
-	Progress(ctx, "listing the image's referrers")
-	referrers, err := repo.Referrers(ctx, subject)
-	referrers = slices.Clone(referrers) // the store's own may be shared
-	for i := range referrers {
-		// Some registries take the config's media type for the artifact type even where the manifest has one. Of what the
-		// config is empty, that says nothing.
-		if referrers[i].ArtifactType == ocispec.MediaTypeEmptyJSON {
-			referrers[i].ArtifactType = ""
-		}
-	}
-	var e *Error
-	if errors.As(err, &e) && e.Code == LimitExceeded {
-		return referrers[:min(len(referrers), MaxReferrers)], e, nil
-	}
-	if err == nil && len(referrers) > MaxReferrers {
-		return referrers[:MaxReferrers], &Error{Code: LimitExceeded, Message: fmt.Sprintf("more than %d artifacts are attached", MaxReferrers)}, nil
-	}
-	return referrers, nil, err
 }
 
 // named is a repository that goes by the name the subject is verified under, wherever its evidence is.

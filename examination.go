@@ -104,8 +104,11 @@ func (x *examination) settledVerdict() verdict {
 
 // examine hands the evidence to the verifiers, some pieces at the same time, until the policy is decided.
 func (x *examination) examine(ctx context.Context, f findings, repo Repository) {
+	if f.found == nil {
+		f.found = x.askFinders(ctx, f.subject, repo)()
+	}
 	x.subject, x.found = x.subject.At(f.subject.Digest), f
-	pieces := x.collect(ctx, repo)
+	pieces := x.collect()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queue := make(chan piece)
@@ -129,7 +132,7 @@ func (x *examination) examine(ctx context.Context, f findings, repo Repository) 
 
 // collect finds each verifier's evidence and judges those that have none. What is beyond the bound is told, not
 // examined; the verifiers take turns, so that the evidence of one cannot crowd out another's.
-func (x *examination) collect(ctx context.Context, repo Repository) []piece {
+func (x *examination) collect() []piece {
 	var pieces []piece
 	for i, v := range x.policy.verifiers {
 		s := &x.standings[i]
@@ -137,7 +140,7 @@ func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 			continue
 		}
 		s.left, s.limit = 0, x.found.limit
-		evidence, err := x.find(ctx, v, repo)
+		evidence, err := x.evidenceFor(v, x.found.found[i])
 		if err != nil {
 			x.fail(s, v, ocispec.Descriptor{}, err, nil)
 		}
@@ -163,7 +166,8 @@ func (x *examination) collect(ctx context.Context, repo Repository) []piece {
 	return pieces
 }
 
-func (x *examination) find(ctx context.Context, v boundVerifier, repo Repository) (evidence []ocispec.Descriptor, err error) {
+// evidenceFor returns what a verifier matches of the referrers and of what it found for itself, each piece once.
+func (x *examination) evidenceFor(v boundVerifier, beside found) (evidence []ocispec.Descriptor, err error) {
 	defer x.engine.contain(x.report.TraceID, &err)
 	seen := map[digest.Digest][]map[string]string{}
 	add := func(list []ocispec.Descriptor) {
@@ -177,19 +181,8 @@ func (x *examination) find(ctx context.Context, v boundVerifier, repo Repository
 		}
 	}
 	add(x.found.referrers)
-	if finder, ok := v.Verifier.(Finder); ok {
-		if err := x.spend(); err != nil {
-			return evidence, err
-		}
-		findCtx, cancel := halfOfWhatIsLeft(ctx)
-		defer cancel()
-		more, err := finder.Find(findCtx, x.found.subject, repo)
-		if err != nil {
-			return evidence, err
-		}
-		add(more)
-	}
-	return evidence, nil
+	add(beside.evidence)
+	return evidence, beside.err
 }
 
 // judgeAbsence decides for a verifier that has no evidence.

@@ -311,6 +311,15 @@ func TestPanicsAreTold(t *testing.T) {
 			}}
 			return nil
 		}},
+		{"Find beside Resolve", repositoryName + "@" + subjectDescriptor.Digest.String(), func(w *world) ratify.Store {
+			v := sig()
+			v.match = func(ocispec.Descriptor) bool { return false }
+			w.verifiers[0].Verifier = fakeFinder{v, func(context.Context, ocispec.Descriptor, ratify.Repository) ([]ocispec.Descriptor, error) {
+				boom()
+				return nil, nil
+			}}
+			return nil
+		}},
 		{"Skip", taggedKey, func(w *world) ratify.Store {
 			w.verifiers[0].Verifier = fakeSkipper{sig(), func(ratify.Subject) bool { boom(); return true }}
 			return nil

@@ -111,12 +111,12 @@ func (x *examination) examinePlatform(ctx context.Context, platform ocispec.Desc
 		return err
 	}
 	subject := ocispec.Descriptor{MediaType: platform.MediaType, Digest: platform.Digest, Size: platform.Size}
-	referrers, limit, err := list(ctx, repo, subject)
+	child := newExamination(x.engine, x.policy, x.subject.At(platform.Digest), report).within(x)
+	found, err := child.search(ctx, subject, repo)
 	if err != nil {
 		return err
 	}
-	child := newExamination(x.engine, x.policy, x.subject.At(platform.Digest), report).within(x)
-	child.examine(ctx, findings{subject: subject, referrers: referrers, limit: limit}, repo)
+	child.examine(ctx, found, repo)
 	return child.decide(ctx)
 }
 

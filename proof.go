@@ -42,13 +42,13 @@ func (x *examination) prove(ctx context.Context, v boundVerifier, evidence ocisp
 		return nil, err
 	}
 	document := ocispec.Descriptor{MediaType: evidence.MediaType, Digest: evidence.Digest, Size: evidence.Size}
-	referrers, limit, err := list(ctx, repo, document)
+	report := &Report{TraceID: x.report.TraceID}
+	nested := newExamination(x.engine, v.provers, x.subject.At(evidence.Digest), report).within(x)
+	found, err := nested.search(ctx, document, repo)
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{TraceID: x.report.TraceID}
-	nested := newExamination(x.engine, v.provers, x.subject.At(evidence.Digest), report).within(x)
-	nested.examine(ctx, findings{subject: document, referrers: referrers, limit: limit}, repo)
+	nested.examine(ctx, found, repo)
 	err = nested.decide(ctx)
 	p := &proof{proven: err == nil, fresh: report.FreshUntil, reports: report.VerifierReports}
 	if err == nil {

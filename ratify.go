@@ -58,6 +58,8 @@ type Verifier interface {
 
 // A Finder is a Verifier whose evidence is not only among the referrers (signatures kept under a tag, say).
 type Finder interface {
+	// Find looks for it. Of subject only the digest is known for certain: Find is called beside Repository.Referrers, it may
+	// be before the subject was read, or for one that turns out not to be there.
 	Find(ctx context.Context, subject ocispec.Descriptor, repo Repository) ([]ocispec.Descriptor, error)
 }
 
