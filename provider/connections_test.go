@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -378,5 +380,71 @@ func TestConnectionLog(t *testing.T) {
 	}
 	if last := all[len(all)-1]; last.Message != "again" || last.ContextMap()["notLoggedBefore"] == int64(0) {
 		t.Errorf("%q %v", last.Message, last.ContextMap())
+	}
+}
+
+// TestAdmissionHolds: what was found of a client certificate holds for these certificates, and within the time of its
+// whole chain alone.
+func TestAdmissionHolds(t *testing.T) {
+	now := time.Now()
+	cert := func(from, to time.Duration) *x509.Certificate {
+		return &x509.Certificate{NotBefore: now.Add(from), NotAfter: now.Add(to)}
+	}
+	c, other := &certificates{}, &certificates{}
+	for name, tc := range map[string]struct {
+		chains [][]*x509.Certificate
+		by     *certificates
+		want   bool
+	}{
+		"good":                    {[][]*x509.Certificate{{cert(-time.Second, time.Hour), cert(-time.Second, time.Hour)}}, c, true},
+		"of other certificates":   {[][]*x509.Certificate{{cert(-time.Second, time.Hour), cert(-time.Second, time.Hour)}}, other, false},
+		"no chain":                {nil, c, false},
+		"leaf ended":              {[][]*x509.Certificate{{cert(-2*time.Second, -time.Second), cert(-time.Second, time.Hour)}}, c, false},
+		"CA ended":                {[][]*x509.Certificate{{cert(-time.Second, time.Hour), cert(-time.Second, time.Hour), cert(-2*time.Second, -time.Second)}}, c, false},
+		"CA of the future":        {[][]*x509.Certificate{{cert(-time.Second, time.Hour), cert(time.Second, time.Hour)}}, c, false},
+		"one chain of two":        {[][]*x509.Certificate{{cert(-time.Second, time.Hour), cert(-2*time.Second, -time.Second)}, {cert(-time.Second, time.Hour), cert(-time.Second, time.Hour)}}, c, true},
+		"one chain of two, first": {[][]*x509.Certificate{{cert(-time.Second, time.Hour), cert(-time.Second, time.Hour)}, {cert(-time.Second, time.Hour), cert(-2*time.Second, -time.Second)}}, c, true},
+	} {
+		if got := longest(tc.by, tc.chains).holds(c, now); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// TestCertificateIsVerifiedOnce: not with each request, but again when the client CA has changed, also between a handshake
+// and its first request.
+func TestCertificateIsVerifiedOnce(t *testing.T) {
+	i := install(t)
+	certificates, err := NewTLS(i.options, NewMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _ := i.clientCA.leaf(t, gatekeeper)
+	block, _ := pem.Decode(leaf)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert, i.clientCA.cert}}}
+	first, a := certificates.current.Load(), &admission{}
+	a.handshake.Store(first)
+	if !certificates.accepts(first, a, state) || !certificates.accepts(first, a, state) {
+		t.Error("a good certificate is refused")
+	}
+	write(t, i.dir, map[string][]byte{"ca.crt": newAuthority(t, "gatekeeper-ca").pem})
+	if err := certificates.Load(); err != nil {
+		t.Fatal(err)
+	}
+	second := certificates.current.Load()
+	if certificates.accepts(second, a, state) {
+		t.Error("what was found by the CA before counts")
+	}
+	between := &admission{}
+	between.handshake.Store(first)
+	if certificates.accepts(second, between, state) {
+		t.Error("a handshake by the CA before counts")
+	}
+	if !certificates.accepts(first, nil, state) || certificates.accepts(second, nil, state) {
+		t.Error("without a connection it is not verified")
 	}
 }

@@ -57,15 +57,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	var ending atomic.Bool
 	errorLog := log.New(&connectionLog{log: s.Log.Named("http")}, "", 0)
-	longest := max(s.Provider.options.VerifyTimeout, s.Provider.options.MutateTimeout)
-	guarded := s.TLS.Guard(s.Provider.Handler(), s.Provider.refuse(http.StatusForbidden, "the client certificate is no longer accepted"))
-	main := &http.Server{
-		Handler:           closing(&ending, guarded),
-		TLSConfig:         s.TLS.Config(),
-		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
-		WriteTimeout: readTime + longest + writeReserve,
-		ErrorLog:     errorLog,
-	}
+	main := s.gatekeeper(&ending, errorLog)
 	probes := &http.Server{
 		Handler:           s.probes(&ending),
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeReserve, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
@@ -87,9 +79,27 @@ func (s *Server) Run(ctx context.Context) error {
 	ending.Store(true)
 	s.Log.Info("ending", zap.Duration("delay", s.ShutdownDelay))
 	time.Sleep(s.ShutdownDelay)
-	drain, cancel := context.WithTimeout(context.Background(), longest+writeReserve)
+	drain, cancel := context.WithTimeout(context.Background(), s.longest()+writeReserve)
 	defer cancel()
 	return errors.Join(main.Shutdown(drain), probes.Shutdown(drain))
+}
+
+// longest is the longest deadline of an operation.
+func (s *Server) longest() time.Duration {
+	return max(s.Provider.options.VerifyTimeout, s.Provider.options.MutateTimeout)
+}
+
+// gatekeeper is the server for Gatekeeper alone.
+func (s *Server) gatekeeper(ending *atomic.Bool, errorLog *log.Logger) *http.Server {
+	guarded := s.TLS.Guard(s.Provider.Handler(), s.Provider.refuse(http.StatusForbidden, "the client certificate is no longer accepted"))
+	return &http.Server{
+		Handler:           closing(ending, guarded),
+		TLSConfig:         s.TLS.Config(),
+		ConnContext:       s.TLS.ConnContext,
+		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
+		WriteTimeout: readTime + s.longest() + writeReserve,
+		ErrorLog:     errorLog,
+	}
 }
 
 // closing closes each connection with its answer once the end has begun: one that is closed while it is idle may have a

@@ -2,11 +2,13 @@ package provider
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -217,8 +219,38 @@ func (t *TLS) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		SessionTicketsDisabled: true,
-		GetConfigForClient:     func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current.Load().config, nil },
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			c := t.current.Load()
+			if a := admissionOf(hello.Context()); a != nil {
+				a.handshake.Store(c)
+			}
+			return c.config, nil
+		},
 	}
+}
+
+// An admission is what is known of a connection's client certificate, so that its chain is not verified with each request.
+type admission struct {
+	handshake atomic.Pointer[certificates] // that the connection was let in by
+	last      atomic.Pointer[admitted]     // the answer that holds for now
+}
+
+// admitted says that the client certificate is good by these certificates from one instant to another.
+type admitted struct {
+	by       *certificates
+	from, to time.Time
+}
+
+type admissionKey struct{}
+
+// ConnContext is for an http.Server, so that Guard knows which requests come by the same connection.
+func (t *TLS) ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, admissionKey{}, &admission{})
+}
+
+func admissionOf(ctx context.Context) *admission {
+	a, _ := ctx.Value(admissionKey{}).(*admission)
+	return a
 }
 
 // Guard lets a request through only if its client certificate would be accepted now: a kept-alive connection must not
@@ -226,11 +258,7 @@ func (t *TLS) Config() *tls.Config {
 func (t *TLS) Guard(next http.Handler, refused http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := t.current.Load()
-		if c.clientCA == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if r.TLS == nil || !t.accepts(c, r.TLS.PeerCertificates, r.TLS.VerifiedChains) {
+		if c.clientCA != nil && (r.TLS == nil || !t.accepts(c, admissionOf(r.Context()), r.TLS)) {
 			w.Header().Set("Connection", "close")
 			refused.ServeHTTP(w, r)
 			return
@@ -239,14 +267,63 @@ func (t *TLS) Guard(next http.Handler, refused http.Handler) http.Handler {
 	})
 }
 
-func (t *TLS) accepts(c *certificates, peer []*x509.Certificate, chains [][]*x509.Certificate) bool {
-	if len(peer) == 0 || len(chains) == 0 || time.Now().After(peer[0].NotAfter) {
-		return false
+// accepts tells whether the client certificate of a connection is good by c. What was found holds as long as the chain
+// does: nothing else in it depends on the clock. a may be nil.
+func (t *TLS) accepts(c *certificates, a *admission, state *tls.ConnectionState) bool {
+	now := time.Now()
+	if a == nil {
+		return t.verify(c, state.PeerCertificates, state.VerifiedChains).holds(c, now)
+	}
+	if a.last.Load().holds(c, now) {
+		return true
+	}
+	found := (*admitted)(nil)
+	if a.handshake.Load() == c {
+		found = longest(c, state.VerifiedChains)
+	}
+	if !found.holds(c, now) {
+		found = t.verify(c, state.PeerCertificates, state.VerifiedChains)
+	}
+	a.last.Store(found)
+	return found.holds(c, now)
+}
+
+// verify does again what the handshake did, by certificates that may be others by now.
+func (t *TLS) verify(c *certificates, peer []*x509.Certificate, chains [][]*x509.Certificate) *admitted {
+	if len(peer) == 0 || len(chains) == 0 || t.checkName(peer) != nil {
+		return nil
 	}
 	intermediates := x509.NewCertPool()
 	for _, cert := range peer[1:] {
 		intermediates.AddCert(cert)
 	}
-	_, err := peer[0].Verify(x509.VerifyOptions{Roots: c.clientCA, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	return err == nil && t.checkName(peer) == nil
+	now, err := peer[0].Verify(x509.VerifyOptions{Roots: c.clientCA, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return nil
+	}
+	return longest(c, now)
+}
+
+// longest is the time of the chain that holds longest.
+func longest(c *certificates, chains [][]*x509.Certificate) *admitted {
+	var best *admitted
+	for _, chain := range chains {
+		a := &admitted{by: c}
+		for i, cert := range chain {
+			if i == 0 || cert.NotBefore.After(a.from) {
+				a.from = cert.NotBefore
+			}
+			if i == 0 || cert.NotAfter.Before(a.to) {
+				a.to = cert.NotAfter
+			}
+		}
+		if best == nil || a.to.After(best.to) {
+			best = a
+		}
+	}
+	return best
+}
+
+func (a *admitted) holds(c *certificates, now time.Time) bool {
+	return a != nil && a.by == c && !now.Before(a.from) && !now.After(a.to)
 }
