@@ -104,30 +104,22 @@ func (s scope) holds(repository string) bool {
 	}
 }
 
-func (s scope) moreSpecificThan(other scope) bool {
-	if s.kind != other.kind {
-		return s.kind > other.kind
-	}
-	return len(s.prefix) > len(other.prefix)
-}
-
-// scopeTable finds what belongs to the most specific scope. Exact names are found at once, patterns by going through
-// them: there are tens of these, most specific first.
+// scopeTable finds what belongs to the most specific scope, by asking for each that could hold a repository: that takes as
+// long whether there is one scope or a thousand.
 type scopeTable[T any] struct {
-	exact    map[string]T
-	patterns []scoped[T]
-	owners   map[string]string // scope to who has it
+	values map[scopeKey]T
+	owners map[string]string // scope to who has it
 }
 
-type scoped[T any] struct {
-	scope scope
-	value T
+type scopeKey struct {
+	kind   scopeKind
+	prefix string
 }
 
 // add enters a value under each of its scopes. owner is for the error that two of one scope are.
 func (t *scopeTable[T]) add(owner string, scopes []string, value T) (errs []error) {
-	if t.exact == nil {
-		t.exact, t.owners = map[string]T{}, map[string]string{}
+	if t.values == nil {
+		t.values, t.owners = map[scopeKey]T{}, map[string]string{}
 	}
 	if len(scopes) == 0 {
 		return []error{fmt.Errorf("%s: scopes: there is none, so it would never be used", owner)}
@@ -143,27 +135,32 @@ func (t *scopeTable[T]) add(owner string, scopes []string, value T) (errs []erro
 			continue
 		}
 		t.owners[text] = owner
-		if s.kind == scopeExact {
-			t.exact[s.prefix] = value
-			continue
-		}
-		at := 0
-		for at < len(t.patterns) && !s.moreSpecificThan(t.patterns[at].scope) {
-			at++
-		}
-		t.patterns = append(t.patterns[:at], append([]scoped[T]{{s, value}}, t.patterns[at:]...)...)
+		t.values[scopeKey{s.kind, s.prefix}] = value
 	}
 	return errs
 }
 
 func (t *scopeTable[T]) find(repository string) (value T, ok bool) {
-	if value, ok = t.exact[repository]; ok {
+	if len(t.values) == 0 {
+		return value, false
+	}
+	if value, ok = t.values[scopeKey{scopeExact, repository}]; ok {
 		return value, true
 	}
-	for _, p := range t.patterns {
-		if p.scope.holds(repository) {
-			return p.value, true
+	for end := strings.LastIndexByte(repository, '/'); end >= 0; end = strings.LastIndexByte(repository[:end], '/') {
+		if value, ok = t.values[scopeKey{scopeBelow, repository[:end+1]}]; ok {
+			return value, true
 		}
 	}
-	return value, false
+	host, _, _ := strings.Cut(repository, "/")
+	for i := range len(host) {
+		if host[i] != '.' {
+			continue
+		}
+		if value, ok = t.values[scopeKey{scopeDomain, host[i:]}]; ok {
+			return value, true
+		}
+	}
+	value, ok = t.values[scopeKey{kind: scopeAll}]
+	return value, ok
 }
