@@ -111,22 +111,20 @@ func (x *examination) examine(ctx context.Context, f findings, repo Repository) 
 	pieces := x.collect()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	queue := make(chan piece)
-	var workers sync.WaitGroup
-	for range min(maxParallelEvidence, len(pieces)) {
-		workers.Go(func() {
-			for p := range queue {
-				x.examinePiece(ctx, p, repo)
-				if x.decided() {
-					cancel() // what is still under way is no longer needed
-				}
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(len(pieces)); i = next.Add(1) - 1 {
+			x.examinePiece(ctx, pieces[i], repo)
+			if x.decided() {
+				cancel() // what is still under way is no longer needed
 			}
-		})
+		}
 	}
-	for _, p := range pieces {
-		queue <- p
+	var workers sync.WaitGroup
+	for range min(maxParallelEvidence, len(pieces)) - 1 {
+		workers.Go(work)
 	}
-	close(queue)
+	work()
 	workers.Wait()
 }
 
@@ -467,7 +465,7 @@ func (x *examination) obeysRule(ctx context.Context) error {
 	}
 	claims := Claims{Subject: x.subject, MediaType: x.found.subject.MediaType}
 	for i, v := range x.policy.verifiers {
-		for _, o := range x.standings[i].decisive() { // what a newer document has taken the place of says nothing any more
+		for o := range x.standings[i].decisive() { // what a newer document has taken the place of says nothing any more
 			if o.passed() && o.report.Reference != "" { // without one it is no evidence: nothing was asked for, or is there
 				facts := map[string]any{}
 				maps.Copy(facts, o.report.Extensions)
@@ -536,7 +534,7 @@ func (x *examination) reason(verdicts []verdict) *Error {
 		if limit == nil && !s.refuses() {
 			limit = s.limit
 		}
-		for _, o := range s.decisive() {
+		for o := range s.decisive() {
 			if o.passed() {
 				continue
 			}

@@ -1,7 +1,7 @@
 package ratify
 
 import (
-	"slices"
+	"iter"
 	"time"
 )
 
@@ -26,18 +26,24 @@ type outcome struct {
 	claims           map[string]any // beside the report's extensions
 }
 
-func (o outcome) passed() bool { return o.report.IsSuccess }
+func (o *outcome) passed() bool { return o.report.IsSuccess }
+
+// refuses tells whether the outcome is a refusal that counts.
+func (o *outcome) refuses() bool { return o.proven && !o.passed() }
 
 // examined tells whether the outcome says anything.
-func (o outcome) examined() bool { return o.report.Code != NotExamined }
+func (o *outcome) examined() bool { return o.report.Code != NotExamined }
 
 // ofSeveral tells whether one good piece is not enough.
 func (s *standing) ofSeveral() bool { return s.mode == PiecesAll || s.mode == PiecesNewest }
 
 func (s *standing) verdict() verdict {
-	decisive := s.decisive()
-	good := slices.ContainsFunc(decisive, outcome.passed)
-	bad := slices.ContainsFunc(decisive, func(o outcome) bool { return o.proven && !o.passed() })
+	good, bad, undated := false, false, false
+	for o := range s.decisive() {
+		good = good || o.passed()
+		bad = bad || o.refuses()
+		undated = undated || o.refuses() && o.made.IsZero()
+	}
 	open := s.left > 0 || s.problem != nil
 	switch s.mode {
 	case PiecesAll:
@@ -51,7 +57,7 @@ func (s *standing) verdict() verdict {
 		}
 	case PiecesNewest:
 		switch {
-		case slices.ContainsFunc(decisive, func(o outcome) bool { return o.proven && !o.passed() && o.made.IsZero() }):
+		case undated:
 			return refused // whatever else there is
 		case open: // what is not known may be newer
 			return unknown
@@ -73,41 +79,56 @@ func (s *standing) verdict() verdict {
 // refuses tells whether a proven piece refuses where all decide, or the newest: then that is the reason, and not what lies
 // past a bound.
 func (s *standing) refuses() bool {
-	refusal := func(o outcome) bool { return o.proven && !o.passed() }
-	return s.ofSeveral() && slices.ContainsFunc(s.decisive(), refusal)
+	for o := range s.decisive() {
+		if s.ofSeveral() && o.refuses() {
+			return true
+		}
+	}
+	return false
 }
 
 // decisive are the outcomes that decide. Where none is proven, they are all that there is, to say why.
-func (s *standing) decisive() []outcome {
-	var proven, all []outcome
-	var newest time.Time
-	for _, o := range s.outcomes {
-		if !o.examined() {
-			continue
+func (s *standing) decisive() iter.Seq[*outcome] {
+	return func(yield func(*outcome) bool) {
+		proven, newest := s.proven()
+		for i := range s.outcomes {
+			if o := &s.outcomes[i]; s.decides(o, proven, newest) && !yield(o) {
+				return
+			}
 		}
-		all = append(all, o)
-		if o.proven {
-			proven = append(proven, o)
+	}
+}
+
+// decides tells whether the outcome decides, where any is proven, the newest of them at the given instant.
+func (s *standing) decides(o *outcome, proven bool, newest time.Time) bool {
+	switch {
+	case !o.examined(), proven && !o.proven:
+		return false
+	case proven && s.mode == PiecesNewest:
+		// One without a date may be newer than any.
+		return o.made.IsZero() || !o.made.Before(newest)
+	}
+	return true
+}
+
+// proven tells whether it matters what is proven, because there is such a thing, and when the newest of it was made.
+func (s *standing) proven() (proven bool, newest time.Time) {
+	for i := range s.outcomes {
+		if o := &s.outcomes[i]; s.ofSeveral() && o.proven && o.examined() {
+			proven = true
 			if o.made.After(newest) {
 				newest = o.made
 			}
 		}
 	}
-	if !s.ofSeveral() || len(proven) == 0 {
-		return all
-	}
-	if s.mode == PiecesNewest {
-		// One without a date may be newer than any.
-		proven = slices.DeleteFunc(proven, func(o outcome) bool { return !o.made.IsZero() && o.made.Before(newest) })
-	}
-	return proven
+	return proven, newest
 }
 
 // validity is until when a verifier that passed does so, and how long that may be kept: where one piece is enough, by the
 // one that lasts longest; else by the one that ends first.
 func (s *standing) validity() (end, fresh time.Time) {
 	first := true
-	for _, o := range s.decisive() {
+	for o := range s.decisive() {
 		if !o.passed() {
 			continue
 		}
@@ -126,7 +147,7 @@ func (s *standing) validity() (end, fresh time.Time) {
 // code is how a verifier passed: by its best evidence.
 func (s *standing) code() Code {
 	code := Audited
-	for _, o := range s.decisive() {
+	for o := range s.decisive() {
 		if o.passed() && o.report.Code != Audited {
 			code = o.report.Code
 		}
