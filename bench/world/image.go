@@ -50,14 +50,15 @@ func (r *Registry) Images(n int, signer *Signer) ([]Image, error) {
 func (r *Registry) Forget(images []Image) {
 	r.contentMu.Lock()
 	defer r.contentMu.Unlock()
-	for _, image := range images {
-		for _, path := range image.paths {
+	for i := range images {
+		for _, path := range images[i].paths {
 			if e, ok := r.content[path]; ok {
 				if e.users--; e.users == 0 {
 					delete(r.content, path)
 				}
 			}
 		}
+		images[i].paths = nil
 	}
 }
 
