@@ -23,6 +23,9 @@ const (
 	maxFlights = 1024
 	// staleAfter is how long an answer may still be of the generation before: then it is asked again of the new one.
 	staleAfter = time.Second
+	// refusalShare of the cache's bounds is for refusals: they last for seconds, and images that are refused cost nothing to
+	// invent, so that a flood of them must not push out what is verified.
+	refusalShare = 4
 )
 
 // A generation is one configuration with all that was decided under it: engine, verdicts, work under way. A new
@@ -32,9 +35,10 @@ type generation struct {
 	settings *config.File
 	metrics  *Metrics
 	log      *zap.Logger
-	slots    *shares // one for each engine call under way
-	queue    *shares // one for each flight
-	verdicts *cache.Cache[*verdict]
+	slots    *shares                // one for each engine call under way
+	queue    *shares                // one for each flight
+	verdicts *cache.Cache[*verdict] // of what is verified
+	refusals *cache.Cache[*verdict] // and of what is not, or would not be if the policy did not only audit
 	tags     *cache.Cache[ocispec.Descriptor]
 
 	work    context.Context // of all flights; it ends when nobody can want their answers any more
@@ -50,6 +54,7 @@ type flight struct {
 	done    chan struct{}
 	step    atomic.Pointer[string]
 	inner   atomic.Pointer[flight] // what this one waits for itself
+	wanted  context.CancelFunc     // tells one that nobody waited for that somebody does; nil: somebody always did
 	verdict *verdict
 	cached  bool
 	desc    ocispec.Descriptor
@@ -58,11 +63,13 @@ type flight struct {
 
 func newGeneration(engine *ratify.Engine, settings *config.File, options Options) *generation {
 	c := settings.Cache
+	entries, bytes := c.MaxEntries/refusalShare, int64(c.MaxBytes)/refusalShare
 	g := &generation{
 		engine: engine, settings: settings, metrics: options.Metrics, log: options.Log,
 		slots:    newShares(settings.Concurrency),
 		queue:    newShares(maxFlights),
-		verdicts: cache.New(c.MaxEntries, int64(c.MaxBytes), (*verdict).size),
+		verdicts: cache.New(c.MaxEntries-entries, int64(c.MaxBytes)-bytes, (*verdict).size),
+		refusals: cache.New(entries, bytes, (*verdict).size),
 		tags: cache.New(c.MaxEntries, int64(c.MaxBytes)/8, func(d ocispec.Descriptor) int64 {
 			return 256 + int64(len(d.Digest)+len(d.MediaType))
 		}),
@@ -70,6 +77,12 @@ func newGeneration(engine *ratify.Engine, settings *config.File, options Options
 	}
 	g.work, g.cancel = context.WithCancel(context.Background())
 	return g
+}
+
+// cached tells how full the caches of verdicts are.
+func (g *generation) cached() cache.Stats {
+	v, r := g.verdicts.Stats(), g.refusals.Stats()
+	return cache.Stats{Entries: v.Entries + r.Entries, Bytes: v.Bytes + r.Bytes, Evicted: v.Evicted + r.Evicted}
 }
 
 // retire is told when another generation has come into force. Soon nobody can be answered by this one any more: then its
@@ -95,8 +108,8 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 	if desc, ok := g.tag(s); ok {
 		return g.verifyDigest(ctx, s.At(desc.Digest), &desc, nil)
 	}
-	if v, ok := g.verdicts.Get(tagKey(s)); ok {
-		g.metrics.cacheLookups.WithLabelValues("verdict", "hit").Inc()
+	if v, ok := g.refusals.Get(tagKey(s)); ok {
+		g.metrics.verdictHits.Inc()
 		return v, true, nil
 	}
 	// One flight for both steps, so that the second one follows when nobody waits any more.
@@ -108,7 +121,7 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 		desc, err := g.resolveTag(ctx, s)
 		if err != nil {
 			if f.verdict, f.err = g.refusal(s, err); f.err == nil {
-				g.verdicts.Set(tagKey(s), f.verdict, f.verdict.life(time.Now(), time.Duration(g.settings.Cache.TagTTL)))
+				g.refusals.Set(tagKey(s), f.verdict, f.verdict.life(time.Now(), time.Duration(g.settings.Cache.TagTTL)))
 			}
 			return
 		}
@@ -126,12 +139,16 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 // verifyDigest is verify for a subject with a digest alone; known is its description, where there is one, and outer the
 // flight that asks, if one does.
 func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor, outer *flight) (v *verdict, cached bool, err error) {
-	if v, ok := g.known(s); ok {
-		g.metrics.cacheLookups.WithLabelValues("verdict", "hit").Inc()
+	key := verdictKey(s)
+	if v, renew, ok := g.known(key); ok {
+		g.metrics.verdictHits.Inc()
+		if renew {
+			g.renew(s, key, v)
+		}
 		return v, true, nil
 	}
-	g.metrics.cacheLookups.WithLabelValues("verdict", "miss").Inc()
-	f, err := g.join("verify "+verdictKey(s), s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, known) })
+	g.metrics.verdictMisses.Inc()
+	f, err := g.join("verify "+key, s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, key, known) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -145,19 +162,53 @@ func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *
 }
 
 // known gives the verdict that is kept of a subject, unless it would end while Gatekeeper still keeps it: then it is
-// worth another look.
-func (g *generation) known(s ratify.Subject) (*verdict, bool) {
-	v, ok := g.verdicts.Get(verdictKey(s))
-	if !ok || v.report.IsSuccess && time.Until(time.Unix(v.report.NotAfter, 0)) < time.Duration(g.settings.GatekeeperCacheTTL) {
-		return nil, false
+// worth another look. renew tells one of many askers that it ends soon.
+func (g *generation) known(key string) (v *verdict, renew, ok bool) {
+	if v, renew, ok = g.verdicts.GetAhead(key); !ok {
+		v, ok = g.refusals.Get(key)
 	}
-	return v, true
+	if !ok || v.report.IsSuccess && time.Until(time.Unix(v.report.NotAfter, 0)) < time.Duration(g.settings.GatekeeperCacheTTL) {
+		return nil, false, false
+	}
+	return v, renew, true
 }
 
-// decide asks the engine and keeps what it says, unless it could not tell. A flight that ended after its asker had
-// looked for a verdict, and before it asked for a flight, has left one.
-func (g *generation) decide(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor) (*verdict, error) {
-	if v, ok := g.known(s); ok {
+// renew verifies again what is asked for and ends soon, so that nobody has to wait for it. It waits behind all work that
+// somebody waits for, until somebody waits for this one, too. What it cannot tell leaves the verdict until its end.
+func (g *generation) renew(s ratify.Subject, key string, v *verdict) {
+	// What rests on something that ends, too, would not last longer for it.
+	if ttl := time.Duration(g.settings.Cache.TTL); v.life(time.Now(), ttl) < ttl/2 {
+		return
+	}
+	idle, wanted := context.WithTimeout(g.work, workTime)
+	work := func(ctx context.Context, f *flight) {
+		release, err := g.slots.acquireSpare(idle, shareOf(s))
+		if err != nil {
+			f.verdict, f.err = g.decide(ctx, s, key, nil)
+			return
+		}
+		defer release()
+		f.verdict, f.err = g.look(ctx, s, key, nil)
+		g.metrics.renewed(f.verdict, f.err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.flights["verify "+key]; ok {
+		wanted()
+		return
+	}
+	release, ok := g.queue.trySpare(shareOf(s))
+	if !ok {
+		wanted()
+		return
+	}
+	g.launch("verify "+key, &flight{done: make(chan struct{}), wanted: wanted}, release, work)
+}
+
+// decide asks the engine in its turn. A flight that ended after its asker had looked for a verdict, and before it asked
+// for a flight, has left one.
+func (g *generation) decide(ctx context.Context, s ratify.Subject, key string, known *ocispec.Descriptor) (*verdict, error) {
+	if v, _, ok := g.known(key); ok {
 		return v, nil
 	}
 	release, err := g.slots.acquire(ctx, shareOf(s))
@@ -165,6 +216,11 @@ func (g *generation) decide(ctx context.Context, s ratify.Subject, known *ocispe
 		return nil, err
 	}
 	defer release()
+	return g.look(ctx, s, key, known)
+}
+
+// look asks the engine and keeps what it says, unless it could not tell.
+func (g *generation) look(ctx context.Context, s ratify.Subject, key string, known *ocispec.Descriptor) (*verdict, error) {
 	report, err := g.ask(ctx, s, known)
 	v, encodeErr := newVerdict(report)
 	if encodeErr != nil {
@@ -173,11 +229,15 @@ func (g *generation) decide(ctx context.Context, s ratify.Subject, known *ocispe
 	if err != nil {
 		return v, err
 	}
-	ttl := time.Duration(g.settings.Cache.TTL)
+	keep, forget, ttl := g.verdicts, g.refusals, time.Duration(g.settings.Cache.TTL)
 	if !report.IsSuccess || report.Code == ratify.WouldBeRefused {
-		ttl = time.Duration(g.settings.Cache.RefusalTTL)
+		keep, forget, ttl = g.refusals, g.verdicts, time.Duration(g.settings.Cache.RefusalTTL)
 	}
-	g.verdicts.Set(verdictKey(s), v, v.life(time.Now(), ttl))
+	// Where the policy only audits, what could not be told has no life: what was known stays.
+	if life := v.life(time.Now(), ttl); life > 0 {
+		forget.Delete(key)
+		keep.Set(key, v, life)
+	}
 	return v, nil
 }
 
@@ -225,20 +285,21 @@ func (g *generation) resolveTag(ctx context.Context, s ratify.Subject) (ocispec.
 // tag gives what a tag was resolved to just now.
 func (g *generation) tag(s ratify.Subject) (ocispec.Descriptor, bool) {
 	desc, ok := g.tags.Get(tagKey(s))
-	result := "miss"
 	if ok {
-		result = "hit"
+		g.metrics.tagHits.Inc()
+	} else {
+		g.metrics.tagMisses.Inc()
 	}
-	g.metrics.cacheLookups.WithLabelValues("tag", result).Inc()
 	return desc, ok
 }
 
 // warm begins to verify what will be asked about next, with nobody waiting.
 func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 	s = s.At(desc.Digest)
+	key := verdictKey(s)
 	// Where there is no room for it, it is left to whoever asks.
-	if _, ok := g.known(s); !ok {
-		_, _ = g.join("verify "+verdictKey(s), s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, &desc) })
+	if _, _, ok := g.known(key); !ok {
+		_, _ = g.join("verify "+key, s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, key, &desc) })
 	}
 }
 
@@ -262,6 +323,9 @@ func (g *generation) join(name string, s ratify.Subject, work func(context.Conte
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f, ok := g.flights[name]; ok {
+		if f.wanted != nil {
+			f.wanted()
+		}
 		return f, nil
 	}
 	release, ok := g.queue.try(shareOf(s))
@@ -269,6 +333,12 @@ func (g *generation) join(name string, s ratify.Subject, work func(context.Conte
 		return nil, &ratify.Error{Code: ratify.Overloaded}
 	}
 	f := &flight{done: make(chan struct{})}
+	g.launch(name, f, release, work)
+	return f, nil
+}
+
+// launch starts a flight that has its place in the queue, which release gives back. It is called under mu.
+func (g *generation) launch(name string, f *flight, release func(), work func(context.Context, *flight)) {
 	f.at("waiting for its turn")
 	g.flights[name] = f
 	g.metrics.flights.Inc()
@@ -283,7 +353,6 @@ func (g *generation) join(name string, s ratify.Subject, work func(context.Conte
 		}()
 		g.fly(f, work)
 	}()
-	return f, nil
 }
 
 // fly does the work of a flight. A panic is its failure.
@@ -321,6 +390,8 @@ func (f *flight) wait(ctx context.Context) error {
 	}
 }
 
-func verdictKey(s ratify.Subject) string { return s.Namespace + " " + s.String() }
+func verdictKey(s ratify.Subject) string {
+	return s.Namespace + " " + s.Repository + "@" + string(s.Digest)
+}
 
 func tagKey(s ratify.Subject) string { return s.Namespace + " " + s.Repository + ":" + s.Tag }

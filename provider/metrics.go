@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/cache"
 )
 
@@ -18,6 +19,11 @@ type Metrics struct {
 	verdicts          *prometheus.CounterVec
 	wouldBeRefused    *prometheus.CounterVec
 	cacheLookups      *prometheus.CounterVec
+	verdictHits       prometheus.Counter // these four are of cacheLookups
+	verdictMisses     prometheus.Counter
+	tagHits           prometheus.Counter
+	tagMisses         prometheus.Counter
+	renewals          *prometheus.CounterVec
 	unknownFields     prometheus.Counter
 	flights           prometheus.Gauge
 	registryRequests  *prometheus.CounterVec
@@ -43,6 +49,8 @@ func NewMetrics() *Metrics {
 			Help: "Images admitted although the policy would refuse them, because its mode is audit, by policy and code."}, []string{"policy", "code"}),
 		cacheLookups: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_cache_lookups_total",
 			Help: "Lookups in the result cache (verdict) and the tag cache (tag), by result: hit, miss."}, []string{"cache", "result"}),
+		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_renewals_total",
+			Help: "Verdicts that were asked for and verified again before their end, by result: verified, refused, unknown (the old one stays until its end)."}, []string{"result"}),
 		unknownFields: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_request_unknown_fields_total",
 			Help: "Fields of requests that this version does not know: Gatekeeper may be newer."}),
 		flights: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ratify_work_in_progress",
@@ -60,7 +68,9 @@ func NewMetrics() *Metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_panics_total",
 			Help: "Panics that were contained: each is a defect."}),
 	}
-	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.wouldBeRefused, m.cacheLookups, m.unknownFields, m.flights,
+	m.verdictHits, m.verdictMisses = m.cacheLookups.WithLabelValues("verdict", "hit"), m.cacheLookups.WithLabelValues("verdict", "miss")
+	m.tagHits, m.tagMisses = m.cacheLookups.WithLabelValues("tag", "hit"), m.cacheLookups.WithLabelValues("tag", "miss")
+	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.wouldBeRefused, m.cacheLookups, m.renewals, m.unknownFields, m.flights,
 		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -76,6 +86,18 @@ func (m *Metrics) watchCache(stats func() cache.Stats) {
 		gauge("ratify_cache_bytes", "Bytes of these verdicts.", func(s cache.Stats) float64 { return float64(s.Bytes) }),
 		gauge("ratify_cache_evicted", "Verdicts that had to go before their time, since the configuration came into force.", func(s cache.Stats) float64 { return float64(s.Evicted) }),
 	)
+}
+
+// renewed counts a verdict that was verified again with nobody waiting.
+func (m *Metrics) renewed(v *verdict, err error) {
+	result := "verified"
+	switch {
+	case err != nil || v.life(time.Now(), time.Second) <= 0:
+		result = "unknown"
+	case !v.report.IsSuccess || v.report.Code == ratify.WouldBeRefused:
+		result = "refused"
+	}
+	m.renewals.WithLabelValues(result).Inc()
 }
 
 // RegistryRequest counts a request to a registry; host is the configured pattern, never a host from outside.

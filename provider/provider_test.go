@@ -452,7 +452,7 @@ func TestInstall(t *testing.T) {
 	if !bytes.Contains(v, []byte(`"isSuccess":false`)) || f.verifies.Load() != 4 {
 		t.Errorf("a request under way got the old configuration's verdict: %s", v)
 	}
-	if old.verdicts.Stats().Entries == 0 {
+	if old.cached().Entries == 0 {
 		t.Error("the old generation had no verdict: the test does not test")
 	}
 }

@@ -14,23 +14,29 @@ import (
 // their buffers: a registry alone has three quarters of all places, n that are stuck leave one in 3n+1 to the others.
 const shareFactor = 3
 
+// spareShare is the part of all places within which work may begin that nobody waits for: what somebody asks for finds three
+// quarters free of it.
+const spareShare = 4
+
 // Shares are places for work, of which no registry can have all: one that is stuck keeps each of its places for as long
 // as the work may last, and images in it cost nothing to invent.
 type shares struct {
+	places  int
 	mu      sync.Mutex
 	free    int
 	held    map[string]int
-	waiting *list.List // of turn; none of them could be taken now
+	waiting *list.List // of *turn; none of them could be taken now
 }
 
 // A turn is somebody who waits for a place.
 type turn struct {
 	who   string
+	take  func(who string) bool // is called under mu
 	taken chan struct{}
 }
 
 func newShares(places int) *shares {
-	return &shares{free: places, held: map[string]int{}, waiting: list.New()}
+	return &shares{places: places, free: places, held: map[string]int{}, waiting: list.New()}
 }
 
 // try takes a place if there is one for who.
@@ -43,15 +49,33 @@ func (s *shares) try(who string) (release func(), ok bool) {
 	return func() { s.release(who) }, true
 }
 
+// trySpare is try for work that nobody waits for: it has a place only while few are taken.
+func (s *shares) trySpare(who string) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.takeSpare(who) {
+		return nil, false
+	}
+	return func() { s.release(who) }, true
+}
+
 // acquire waits for a place. Errors are *ratify.Error with the code OVERLOADED.
 func (s *shares) acquire(ctx context.Context, who string) (release func(), err error) {
-	release = func() { s.release(who) }
+	return s.wait(ctx, &turn{who: who, take: s.take, taken: make(chan struct{})})
+}
+
+// acquireSpare is acquire for work that nobody waits for: it waits until few places are taken.
+func (s *shares) acquireSpare(ctx context.Context, who string) (release func(), err error) {
+	return s.wait(ctx, &turn{who: who, take: s.takeSpare, taken: make(chan struct{})})
+}
+
+func (s *shares) wait(ctx context.Context, t *turn) (release func(), err error) {
+	release = func() { s.release(t.who) }
 	s.mu.Lock()
-	if s.take(who) {
+	if t.take(t.who) {
 		s.mu.Unlock()
 		return release, nil
 	}
-	t := &turn{who: who, taken: make(chan struct{})}
 	e := s.waiting.PushBack(t)
 	s.mu.Unlock()
 	select {
@@ -79,6 +103,11 @@ func (s *shares) take(who string) bool {
 	return true
 }
 
+// takeSpare takes a place if it is among the first of all that are taken.
+func (s *shares) takeSpare(who string) bool {
+	return s.places-s.free < s.places/spareShare && s.take(who)
+}
+
 // release gives a place back, and to those whose turn has come.
 func (s *shares) release(who string) {
 	s.mu.Lock()
@@ -90,7 +119,7 @@ func (s *shares) release(who string) {
 	var next *list.Element
 	for e := s.waiting.Front(); e != nil && s.free > 0; e = next {
 		next = e.Next()
-		if t := e.Value.(*turn); s.take(t.who) {
+		if t := e.Value.(*turn); t.take(t.who) {
 			s.waiting.Remove(e)
 			close(t.taken)
 		}

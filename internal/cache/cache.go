@@ -5,6 +5,7 @@
 package cache
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,12 @@ const (
 	// maxSpared is how many entries are passed by for one that comes, because they were asked for: where all of a hundred
 	// thousand were, the first one that comes holds up the others for 0.1 ms instead of 10 ms.
 	maxSpared = 1000
+	// aheadShare of an entry's time is what it may be renewed in before it ends; the moment within the first half of that
+	// is chosen at random, so that what was put there at once is not renewed at once.
+	aheadShare = 4
+	// maxTold is how often somebody is told to renew an entry, each time half of what is left later: who was told may have
+	// had no room for it.
+	maxTold = 3
 )
 
 // A Cache maps keys to values that do not change any more. It is safe for concurrent use and starts no goroutine.
@@ -26,7 +33,7 @@ type Cache[V any] struct {
 	sizeOf     func(V) int64
 	began      time.Time
 
-	mu      sync.RWMutex // guards what follows; entries change under it alone, but for asked
+	mu      sync.RWMutex // guards what follows; of an entry, what is not atomic
 	byKey   map[string]*entry[V]
 	ring    entry[V] // of all entries: its next is the one that is to go first
 	bytes   int64
@@ -42,6 +49,8 @@ type entry[V any] struct {
 	ends           time.Duration // since the cache began
 	endsWall       int64         // in Unix nanoseconds
 	asked          atomic.Bool   // since it was put in the ring, or last passed by
+	told           atomic.Uint32 // how often somebody was told to renew it
+	renew          atomic.Int64  // when somebody is to be told, since the cache began
 }
 
 // New returns a cache of at most maxEntries entries and maxBytes bytes, where sizeOf gives the bytes that a value holds.
@@ -53,18 +62,46 @@ func New[V any](maxEntries int, maxBytes int64, sizeOf func(V) int64) *Cache[V] 
 
 // Get returns the value of the key, if there is one and its time has not ended.
 func (c *Cache[V]) Get(key string) (value V, ok bool) {
+	e, ok := c.find(key, time.Now())
+	if !ok {
+		return value, false
+	}
+	return e.value, true
+}
+
+// GetAhead is Get, and tells one of its callers when the entry ought to be renewed, for it is asked for and its end is
+// near: in the last quarter of its time, at most three times.
+func (c *Cache[V]) GetAhead(key string) (value V, renew, ok bool) {
 	now := time.Now()
+	e, ok := c.find(key, now)
+	if !ok {
+		return value, false, false
+	}
+	return e.value, e.toRenew(now.Sub(c.began)), true
+}
+
+func (c *Cache[V]) find(key string, now time.Time) (*entry[V], bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	e, ok := c.byKey[key]
 	if !ok || c.ended(e, now) {
-		return value, false
+		return nil, false
 	}
 	// Written once and then only read: callers on several processors do not take the line from one another.
 	if !e.asked.Load() {
 		e.asked.Store(true)
 	}
-	return e.value, true
+	return e, true
+}
+
+// toRenew tells one caller that the time has come.
+func (e *entry[V]) toRenew(now time.Duration) bool {
+	at := e.renew.Load()
+	if int64(now) < at || e.told.Load() >= maxTold || !e.renew.CompareAndSwap(at, int64(now+(e.ends-now)/2)) {
+		return false
+	}
+	e.told.Add(1)
+	return true
 }
 
 func (c *Cache[V]) ended(e *entry[V], now time.Time) bool {
@@ -86,9 +123,20 @@ func (c *Cache[V]) Set(key string, value V, ttl time.Duration) {
 	}
 	c.makeRoom(size, now)
 	e := &entry[V]{key: key, value: value, size: size, ends: now.Sub(c.began) + ttl, endsWall: now.Add(ttl).UnixNano()}
+	ahead := ttl / aheadShare
+	e.renew.Store(int64(e.ends - ahead + rand.N(ahead/2+1))) //nolint:gosec // spreads renewals, hides nothing
 	c.byKey[key] = e
 	c.append(e)
 	c.bytes += size
+}
+
+// Delete forgets the value of the key.
+func (c *Cache[V]) Delete(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.byKey[key]; ok {
+		c.remove(e)
+	}
 }
 
 // makeRoom removes entries from the oldest on: those that have ended, and as many others as the bounds ask for. One that

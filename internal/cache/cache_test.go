@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,70 @@ func TestEntriesEnd(t *testing.T) {
 		c.Set("b", "2", 0)
 		if _, ok := c.Get("b"); ok {
 			t.Error("an entry without time was kept")
+		}
+	})
+}
+
+// TestRenewing: of those who ask for an entry before its end some are told to renew it, in its last quarter and each at
+// another time, so that one of them can before it ends.
+func TestRenewing(t *testing.T) {
+	const entries, ttl = 1000, 1000 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		c, told, total := New(entries, 1<<20, byLength), map[int]int{}, map[time.Duration]int{}
+		for i := range entries {
+			c.Set(fmt.Sprint(i), "x", ttl)
+		}
+		for second := range ttl / time.Second {
+			for i := range entries {
+				_, renew, ok := c.GetAhead(fmt.Sprint(i))
+				if !ok || renew && second < ttl/time.Second*3/4 {
+					t.Fatalf("entry %d in second %d: %t, %t", i, second, renew, ok)
+				}
+				if renew {
+					told[i]++
+					total[second]++
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		for i := range entries {
+			if told[i] != maxTold {
+				t.Errorf("entry %d: told %d times", i, told[i])
+			}
+		}
+		for second, n := range total {
+			if n > entries/20 {
+				t.Errorf("%d of them in second %d", n, second)
+			}
+		}
+		if _, renew, ok := c.GetAhead("0"); renew || ok {
+			t.Error("what has ended is to be renewed")
+		}
+	})
+}
+
+// TestOneRenews: of many who ask at once one is told.
+func TestOneRenews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(1, 1<<20, byLength)
+		c.Set("a", "x", time.Minute)
+		time.Sleep(59 * time.Second)
+		var told atomic.Int64
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if _, renew, _ := c.GetAhead("a"); renew {
+					told.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if n := told.Load(); n != 1 {
+			t.Errorf("%d were told", n)
+		}
+		c.Set("a", "y", time.Minute)
+		if _, renew, _ := c.GetAhead("a"); renew {
+			t.Error("what was renewed is to be renewed again")
 		}
 	})
 }
