@@ -33,6 +33,10 @@ type Deps struct {
 	Files *files.Set
 	// Revocation keeps revocation answers; nil makes one for this verifier alone.
 	Revocation *Revocation
+	// Outcomes remembers what passed; nil remembers nothing.
+	Outcomes *Outcomes
+	// Observe is told of each signature that was looked at, what work it was; nil tells nobody.
+	Observe func(Work)
 }
 
 // New builds a verifier. All that is wrong with the configuration is in the error, one line each, with its place.
@@ -51,7 +55,7 @@ func New(cfg Config, deps Deps) (*Verifier, error) {
 	}
 	v := &Verifier{exact: map[string]*statement{}, private: cfg.AllowPrivateRevocation}
 	for _, policy := range cfg.TrustPolicy.TrustPolicies {
-		st, err := newStatement(policy, stores, cfg, deps.Revocation)
+		st, err := newStatement(policy, stores, cfg, deps)
 		if err != nil {
 			return nil, fmt.Errorf("trustPolicy: statement %s: %w", ratify.Quote(policy.Name), err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,9 @@ type settings struct {
 	require    bool
 	public     bool
 	revocation *notation.Revocation
+	outcomes   *notation.Outcomes // nil: some of its own
+	forgetful  bool               // remembers nothing
+	observe    func(notation.Work)
 }
 
 func writeFile(t testing.TB, data []byte) string {
@@ -150,7 +154,10 @@ func (s settings) verifier(t testing.TB) *notation.Verifier {
 		s.revocation = notation.NewRevocation(notation.RevocationOptions{Timeout: 2 * time.Second})
 		t.Cleanup(s.revocation.Close)
 	}
-	return must[*notation.Verifier](t)(notation.New(s.config(t), notation.Deps{Revocation: s.revocation}))
+	if s.outcomes == nil && !s.forgetful {
+		s.outcomes = notation.NewOutcomes(notation.OutcomesOptions{})
+	}
+	return must[*notation.Verifier](t)(notation.New(s.config(t), notation.Deps{Revocation: s.revocation, Outcomes: s.outcomes, Observe: s.observe}))
 }
 
 // verdict is what the engine would make of the answer.
@@ -185,12 +192,33 @@ func (v verdict) loggedOnly() []string {
 	return kinds
 }
 
-// verify attaches the envelope to the image and verifies it.
+// verify attaches the envelope to the image and verifies it; and again, for the outcome must not depend on what was
+// remembered of the first time.
 func verify(t testing.TB, v *notation.Verifier, envelope []byte, mediaType string) verdict {
 	t.Helper()
 	artifact := must[*notationtest.Artifact](t)(notationtest.Attach(image, envelope, mediaType))
-	result, err := v.Verify(t.Context(), image, artifact.ManifestDescriptor, holding(artifact))
-	return verdict{result, err}
+	repo := holding(artifact)
+	look := func() verdict {
+		result, err := v.Verify(t.Context(), image, artifact.ManifestDescriptor, repo)
+		return verdict{result, err}
+	}
+	first := look()
+	first.expectSame(t, look())
+	return first
+}
+
+// expectSame compares all that a verdict tells, and the instants that depend on now by a few seconds.
+func (v verdict) expectSame(t testing.TB, other verdict) {
+	t.Helper()
+	told := func(v verdict) any {
+		return []any{v.code(), v.text(), v.Passed, v.Code, v.Remedy, v.NotAfter, v.Extensions}
+	}
+	if one, two := told(v), told(other); !reflect.DeepEqual(one, two) {
+		t.Fatalf("once it is\n%v\nand once\n%v", one, two)
+	}
+	if v.FreshUntil.IsZero() != other.FreshUntil.IsZero() || v.FreshUntil.Sub(other.FreshUntil).Abs() > 5*time.Second {
+		t.Fatalf("once it is fresh until %s and once until %s", v.FreshUntil, other.FreshUntil)
+	}
 }
 
 func expect(t testing.TB, v verdict, code ratify.Code, words ...string) {

@@ -68,11 +68,18 @@ func hugeKey(t testing.TB, bits int) []byte {
 	return must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, template, public, key))
 }
 
-func TestHostileEnvelopes(t *testing.T) {
-	authority := newAuthority(t, notationtest.AuthorityOptions{})
-	signer := issue(t, authority, notationtest.LeafOptions{})
+// A hostileEnvelope is malformed, beyond a bound, or not what its signer made.
+type hostileEnvelope struct {
+	name      string
+	mediaType string
+	envelope  []byte
+	words     string // what is said of it
+}
+
+// hostileEnvelopes are what can be made of two good signatures, and of nothing at all.
+func hostileEnvelopes(t testing.TB, signer *notationtest.Signer, jws, cose []byte) []hostileEnvelope {
+	t.Helper()
 	tsa := newTSA(t, notationtest.TimestampOptions{Authority: newAuthority(t, notationtest.AuthorityOptions{Intermediates: 10})})
-	jws, cose := sign(t, signer, notationtest.SignOptions{}), sign(t, signer, notationtest.SignOptions{MediaType: notationtest.COSE})
 	chain := func(mediaType string, certs ...[]byte) []byte {
 		envelope := jws
 		if mediaType == notationtest.COSE {
@@ -80,15 +87,10 @@ func TestHostileEnvelopes(t *testing.T) {
 		}
 		return must[[]byte](t)(notationtest.ReplaceChain(envelope, mediaType, certs))
 	}
-	leaf, root := signer.Chain[0].Raw, authority.Root().Raw
+	leaf, root := signer.Chain[0].Raw, signer.Chain[len(signer.Chain)-1].Raw
 	long := slices.Repeat([][]byte{root}, 1000)
 	huge := hugeKey(t, 65536)
-	for _, c := range []struct {
-		name      string
-		mediaType string
-		envelope  []byte
-		words     string
-	}{
+	return []hostileEnvelope{
 		{"nothing", notationtest.JWS, nil, "malformed"},
 		{"nothing", notationtest.COSE, nil, "malformed"},
 		{"null", notationtest.JWS, []byte("null"), "malformed"},
@@ -138,7 +140,16 @@ func TestHostileEnvelopes(t *testing.T) {
 		{"HS256 by the public key", notationtest.JWS, hmacSigned(t, jws, signer), ""},
 		{"certificate as text", notationtest.COSE, coseHeader(t, cose, gocose.HeaderLabelX5Chain, []any{"text"}), "not a byte string"},
 		{"one certificate without a list", notationtest.COSE, coseHeader(t, cose, gocose.HeaderLabelX5Chain, leaf), "no certificates"},
-	} {
+	}
+}
+
+func TestHostileEnvelopes(t *testing.T) {
+	authority := newAuthority(t, notationtest.AuthorityOptions{})
+	signer := issue(t, authority, notationtest.LeafOptions{})
+	tsa := newTSA(t, notationtest.TimestampOptions{})
+	jws, cose := sign(t, signer, notationtest.SignOptions{}), sign(t, signer, notationtest.SignOptions{MediaType: notationtest.COSE})
+	for _, c := range hostileEnvelopes(t, signer, jws, cose) {
+
 		t.Run(c.name+" "+c.mediaType, func(t *testing.T) {
 			for _, level := range []string{"strict", "audit"} {
 				v := settings{level: level, ca: []*x509.Certificate{authority.Root()}, tsa: []*x509.Certificate{tsa.Authority.Root()}, timestamps: "afterCertExpiry"}.verifier(t)

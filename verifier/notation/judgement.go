@@ -35,6 +35,7 @@ type judgement struct {
 	call    *call
 	outcome *notation.VerificationOutcome
 	subject ocispec.Descriptor
+	stamp   *stamp           // the timestamp, once it is verified
 	logged  []map[string]any // checks that failed, and are not enforced
 }
 
@@ -90,7 +91,7 @@ func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent
 	stamped, stampErr := j.timestamp(ctx, content)
 	result := ratify.Result{Passed: true, NotAfter: j.end(content, stampErr == nil), Extensions: j.facts()}
 	if stampErr == nil {
-		result.Extensions["timestamp"] = timeText(stamped)
+		result.Extensions["timestamp"] = timeText(stamped.at)
 	}
 	result.FreshUntil = j.call.freshUntil()
 	if _, wrong := worst(slices.Concat(j.call.signing, j.call.tsa)); wrong && j.call.anchored {
@@ -188,8 +189,6 @@ func (st *statement) storesOf(kind truststore.Type) []string {
 	}
 	return found
 }
-
-func isTSA(name string) bool { return strings.HasPrefix(name, string(truststore.TypeTSA)+":") }
 
 func (j *judgement) authenticity() finding {
 	leaf := j.env.chain[0]
@@ -315,42 +314,45 @@ func (j *judgement) target(content *signature.EnvelopeContent) (finding, bool) {
 
 // timestamp verifies the timestamp, whether the policy needed it or not: a signature that has one outlives its
 // certificates. Revocation of the timestamp's certificates is not asked for here.
-func (j *judgement) timestamp(ctx context.Context, content *signature.EnvelopeContent) (time.Time, error) {
+func (j *judgement) timestamp(ctx context.Context, content *signature.EnvelopeContent) (*stamp, error) {
+	if j.stamp != nil {
+		return j.stamp, nil
+	}
 	info := content.SignerInfo
 	if !j.st.hasTSA || len(info.UnsignedAttributes.TimestampSignature) == 0 || info.SignedAttributes.SigningScheme != signature.SigningSchemeX509 {
-		return time.Time{}, errors.New("no timestamp that counts")
+		return nil, errors.New("no timestamp that counts")
 	}
 	token, err := tspclient.ParseSignedToken(info.UnsignedAttributes.TimestampSignature)
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	tst, err := token.Info()
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
-	stamp, err := tst.Validate(info.Signature)
+	stamped, err := tst.Validate(info.Signature)
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
-	roots := x509.NewCertPool()
-	for _, name := range j.st.storesOf(truststore.TypeTSA) {
-		for _, cert := range j.st.stores[name] {
-			roots.AddCert(cert)
-		}
+	// The library asks about the revocation of a timestamp's chain once it has verified all the rest of it.
+	if chain := j.call.stampChain(); chain != nil {
+		j.stamp = &stamp{stamped.Value, chain}
+		return j.stamp, nil
 	}
-	chain, err := token.Verify(ctx, x509.VerifyOptions{CurrentTime: stamp.Value, Roots: roots})
+	chain, err := token.Verify(ctx, x509.VerifyOptions{CurrentTime: stamped.Value, Roots: j.st.tsaRoots})
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	if err := nx509.ValidateTimestampingCertChain(chain); err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	for _, cert := range info.CertificateChain {
-		if !stamp.BoundedAfter(cert.NotBefore) || !stamp.BoundedBefore(cert.NotAfter) {
-			return time.Time{}, errors.New("the timestamp is outside the validity of the certificates")
+		if !stamped.BoundedAfter(cert.NotBefore) || !stamped.BoundedBefore(cert.NotAfter) {
+			return nil, errors.New("the timestamp is outside the validity of the certificates")
 		}
 	}
-	return stamp.Value, nil
+	j.stamp = &stamp{stamped.Value, chain}
+	return j.stamp, nil
 }
 
 // maxMetadata bounds the user metadata that a report repeats; its entries are bounded like any text from outside.

@@ -10,11 +10,13 @@ package notation
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/notaryproject/notation-core-go/signature"
 	"github.com/notaryproject/notation-core-go/signature/cose"
@@ -22,6 +24,7 @@ import (
 	"github.com/notaryproject/notation-go"
 	"github.com/notaryproject/notation-go/verifier"
 	"github.com/notaryproject/notation-go/verifier/trustpolicy"
+	"github.com/notaryproject/notation-go/verifier/truststore"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
@@ -132,33 +135,48 @@ type statement struct {
 	stores   anchors
 	verifier notation.Verifier
 	hasTSA   bool
+	tsaRoots *x509.CertPool
+	// check and stamps ask whether the certificates of a signature, or of its timestamp, are revoked.
+	check, stamps *validator
+
+	print    settingsPrint
+	outcomes *Outcomes // nil remembers nothing
+	observe  func(Work)
 }
 
 // anyReference satisfies the library's choice of a statement, which has been made already: the document that it gets has
 // one statement, for all repositories.
 const anyReference = "any/repository@sha256:any"
 
-func newStatement(policy trustpolicy.TrustPolicy, stores anchors, cfg Config, shared *Revocation) (*statement, error) {
+func newStatement(policy trustpolicy.TrustPolicy, stores anchors, cfg Config, deps Deps) (*statement, error) {
 	level, err := policy.SignatureVerification.GetVerificationLevel()
 	if err != nil {
 		return nil, err
 	}
-	st := &statement{name: policy.Name, level: policy.SignatureVerification.VerificationLevel, policy: policy, enforced: level.Enforcement, stores: stores}
+	st := &statement{name: policy.Name, level: policy.SignatureVerification.VerificationLevel, policy: policy, enforced: level.Enforcement,
+		stores: stores, tsaRoots: x509.NewCertPool(), outcomes: deps.Outcomes, observe: deps.Observe}
 	if st.skips() {
 		return st, nil
 	}
-	for _, name := range policy.TrustStores {
-		st.hasTSA = st.hasTSA || isTSA(name)
+	for _, name := range st.storesOf(truststore.TypeTSA) {
+		st.hasTSA = true
+		for _, cert := range stores[name] {
+			st.tsaRoots.AddCert(cert)
+		}
+	}
+	if st.print, err = printOf(policy, stores, cfg); err != nil {
+		return nil, err
 	}
 	policy.RegistryScopes = []string{"*"}
 	document := &trustpolicy.Document{Version: "1.0", TrustPolicies: []trustpolicy.TrustPolicy{policy}}
-	check := validator{revocation: shared, requireInfo: cfg.RequireRevocationInfo, allowPrivate: cfg.AllowPrivateRevocation}
-	stamps := check
+	st.check = &validator{revocation: deps.Revocation, requireInfo: cfg.RequireRevocationInfo, allowPrivate: cfg.AllowPrivateRevocation}
+	stamps := *st.check
 	stamps.timestamping = true
+	st.stamps = &stamps
 	// No plugin manager: a plugin is a program, and a signature names it.
 	st.verifier, err = verifier.NewWithOptions(document, stores, nil, verifier.VerifierOptions{
-		RevocationCodeSigningValidator:  &check,
-		RevocationTimestampingValidator: &stamps,
+		RevocationCodeSigningValidator:  st.check,
+		RevocationTimestampingValidator: st.stamps,
 	})
 	return st, err
 }
@@ -248,11 +266,24 @@ func (st *statement) verify(ctx context.Context, subject ocispec.Descriptor, dat
 	if err != nil {
 		return ratify.Result{}, err
 	}
-	c := &call{anchored: st.anchor(env.scheme, env.chain) != nil}
+	anchored := st.anchor(env.scheme, env.chain) != nil
 	ratify.Progress(ctx, "verifying a signature")
-	outcome, err := st.verifier.Verify(withCall(ctx, c), subject, data, notation.VerifierVerifyOptions{
+	result, work, ok := st.again(ctx, subject, env, &call{anchored: anchored})
+	if !ok {
+		result, err = st.whole(ctx, subject, env, &call{anchored: anchored})
+	}
+	if st.observe != nil {
+		st.observe(work)
+	}
+	return result, err
+}
+
+// whole has the library verify everything.
+func (st *statement) whole(ctx context.Context, subject ocispec.Descriptor, env *envelope, c *call) (ratify.Result, error) {
+	begun := time.Now()
+	outcome, err := st.verifier.Verify(withCall(ctx, c), subject, env.data, notation.VerifierVerifyOptions{
 		ArtifactReference:  anyReference,
-		SignatureMediaType: mediaType,
+		SignatureMediaType: env.mediaType,
 	})
 	if ended := ctx.Err(); ended != nil {
 		return ratify.Result{}, ended
@@ -261,7 +292,11 @@ func (st *statement) verify(ctx context.Context, subject ocispec.Descriptor, dat
 		return ratify.Result{}, fmt.Errorf("verify signature under statement %q: %w", st.name, err)
 	}
 	j := &judgement{st: st, env: env, call: c, outcome: outcome, subject: subject}
-	return j.judge(ctx, err)
+	result, err := j.judge(ctx, err)
+	if err == nil && result.Passed {
+		j.remember(outcome.EnvelopeContent, begun)
+	}
+	return result, err
 }
 
 // payload is what a signature covers (specification, signature specification, payload).

@@ -34,6 +34,24 @@ type call struct {
 	mu      sync.Mutex
 	signing []standing
 	tsa     []standing
+	stamped []*x509.Certificate // the chain that tsa is about
+}
+
+// of returns what a validator has found out.
+func (c *call) of(v *validator) []standing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v.timestamping {
+		return c.tsa
+	}
+	return c.signing
+}
+
+// stampChain is the chain of the timestamp whose revocation was asked about; nil if none was.
+func (c *call) stampChain() []*x509.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamped
 }
 
 type callKey struct{}
@@ -94,7 +112,7 @@ func (v *validator) ValidateContext(ctx context.Context, opts revocation.Validat
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if v.timestamping {
-		c.tsa = standings
+		c.tsa, c.stamped = standings, opts.CertChain
 	} else {
 		c.signing = standings
 	}

@@ -1,0 +1,143 @@
+package notation
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/notaryproject/notation-core-go/signature"
+	"github.com/notaryproject/notation-go/verifier/trustpolicy"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ratify-provider/ratify/internal/cache"
+)
+
+const (
+	// maxChains bounds the chains that are remembered: a signer for each of a thousand teams or pipelines.
+	maxChains = 1_000
+	// chainBytes is what one takes beside the cache's own overhead: nothing but its key is kept.
+	chainBytes = 0
+	// passBytes is what a signature takes beside the cache's own overhead: two instants and a pointer.
+	passBytes = 64
+	// certBytes is what a parsed certificate takes beside its encoding, with all that its fields point to: 3 KiB measured.
+	certBytes = 4 << 10
+
+	// maxOutcomeLife is how long anything is remembered: once in a month everything is proven anew.
+	maxOutcomeLife = 30 * 24 * time.Hour
+
+	defaultOutcomeBytes   = 16 << 20
+	defaultOutcomeEntries = 25_000
+)
+
+// OutcomesOptions bound what is remembered. Zero values are the defaults.
+type OutcomesOptions struct {
+	// MaxBytes and MaxEntries bound the signatures: 16 MiB, which is room for 25,000 of them.
+	MaxBytes   int64
+	MaxEntries int
+}
+
+// Outcomes remembers what passed, across configurations, so that the same cryptography is not done twice: which chains of
+// certificates, and which signatures for which images. Both are kept under a fingerprint of all settings that they passed
+// under, so that a statement, or a certificate in its trust stores, that changes finds nothing. What is remembered are
+// facts that no clock and no third party can change: the clock is read and revocation asked for again each time. Only
+// what passed without a complaint is kept. It is meant to be shared by the whole process, and is safe for concurrent use.
+type Outcomes struct {
+	chains *cache.Cache[struct{}]
+	passes *cache.Cache[pass]
+}
+
+// NewOutcomes makes an Outcomes.
+func NewOutcomes(options OutcomesOptions) *Outcomes {
+	setDefault(&options.MaxBytes, defaultOutcomeBytes)
+	setDefault(&options.MaxEntries, defaultOutcomeEntries)
+	return &Outcomes{
+		chains: cache.New(maxChains, maxChains<<10, func(struct{}) int64 { return chainBytes }),
+		passes: cache.New(options.MaxEntries, options.MaxBytes, pass.size),
+	}
+}
+
+// A pass says that a signature over an image was verified. It holds between two instants only: a clock that was set back
+// behind the verification makes it worthless, and so does the end of the signature or of any of its certificates, although
+// a timestamp may outlive those.
+type pass struct {
+	from, until time.Time
+	stamp       *stamp // nil where none counts
+}
+
+// A stamp is a timestamp that was verified, and the chain that it was verified with.
+type stamp struct {
+	at    time.Time
+	chain []*x509.Certificate
+}
+
+func (p pass) size() int64 {
+	size := int64(passBytes)
+	if p.stamp != nil {
+		for _, cert := range p.stamp.chain {
+			size += certBytes + int64(len(cert.Raw))
+		}
+	}
+	return size
+}
+
+func (p pass) covers(now time.Time) bool {
+	// Round(0) compares what the walls say: it is the wall's clock that certificates go by.
+	now = now.Round(0)
+	return !now.Before(p.from) && now.Before(p.until)
+}
+
+// A settingsPrint is a fingerprint of all that decides about a signature, beside the signature, clocks and revocation.
+type settingsPrint [sha256.Size]byte
+
+// printOf takes the fingerprint of a statement with its certificates. Its scopes are not in it: they have chosen it.
+func printOf(policy trustpolicy.TrustPolicy, stores anchors, cfg Config) (settingsPrint, error) {
+	policy.RegistryScopes = nil
+	certs := make([][][]byte, len(policy.TrustStores))
+	for i, name := range policy.TrustStores {
+		for _, cert := range stores[name] {
+			certs[i] = append(certs[i], cert.Raw)
+		}
+	}
+	data, err := json.Marshal(struct {
+		Policy                    trustpolicy.TrustPolicy
+		Certs                     [][][]byte
+		RequireInfo, AllowPrivate bool
+	}{policy, certs, cfg.RequireRevocationInfo, cfg.AllowPrivateRevocation})
+	if err != nil {
+		return settingsPrint{}, fmt.Errorf("encode settings: %w", err)
+	}
+	return sha256.Sum256(data), nil
+}
+
+// chainKey names the fact that a chain is well formed, anchored and of a trusted identity under these settings.
+func (s settingsPrint) chainKey(scheme signature.SigningScheme, chain []*x509.Certificate) string {
+	h := sha256.New()
+	h.Write(s[:])
+	writeTo(h, "chain", string(scheme))
+	for _, cert := range chain {
+		writeTo(h, cert.Raw)
+	}
+	return string(h.Sum(nil))
+}
+
+// passKey names the fact that an envelope is a signature for the subject under these settings.
+func (s settingsPrint) passKey(subject ocispec.Descriptor, env *envelope) string {
+	h := sha256.New()
+	h.Write(s[:])
+	writeTo(h, "pass", subject.MediaType, string(subject.Digest), env.mediaType)
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(subject.Size))) //nolint:gosec // one to one, whatever the sign
+	writeTo(h, env.data)
+	return string(h.Sum(nil))
+}
+
+// writeTo writes each part behind its length, so that no two lists of parts are written alike.
+func writeTo[T ~string | ~[]byte](h hash.Hash, parts ...T) {
+	for _, part := range parts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		h.Write([]byte(part))
+	}
+}
