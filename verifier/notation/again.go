@@ -31,54 +31,75 @@ const (
 // payloadType is the only content type of what a signature covers (specification, signature specification, payload).
 const payloadType = "application/vnd.cncf.notary.payload.v1+json"
 
-// again verifies an envelope that passed before under the same settings, or whose chain did. What the library did then and
-// nothing can change is not repeated: for a chain its signatures, its shape, that it is anchored and its leaf trusted; for
-// an envelope its own signature besides. All else is checked here as the library does, by the clock of now and by what is
-// known of revocation now.
-//
-// It has one answer, a pass without a complaint. False is said of everything else, whatever the reason: the library then
-// verifies the whole and says what is wrong.
-func (st *statement) again(ctx context.Context, subject ocispec.Descriptor, env *envelope, c *call) (ratify.Result, Work, bool) {
+// What passed before under the same settings is not verified again as far as nothing can change it. All else is checked
+// here as the library does, by the clock of now and by what is known of revocation now. There is one answer, a pass without
+// a complaint. False is said of everything else, whatever the reason: the library then verifies the whole and says what is
+// wrong.
+
+// recall admits an envelope that passed before for the same subject. Only the very bytes are known, which were within the
+// bounds of openEnvelope then.
+func (st *statement) recall(ctx context.Context, subject ocispec.Descriptor, data []byte, mediaType string) (ratify.Result, bool) {
+	if st.outcomes == nil {
+		return ratify.Result{}, false
+	}
 	now := time.Now()
-	if st.outcomes == nil || !c.anchored {
-		return ratify.Result{}, VerifiedAll, false
-	}
-	work, read := VerifiedNothing, signature.Envelope.Content
-	passed, ok := st.outcomes.passes.Get(st.print.passKey(subject, env))
+	passed, ok := st.outcomes.passes.Get(st.print.passKey(subject, data, mediaType))
 	if !ok || !passed.covers(now) {
-		work, read, passed = VerifiedSignature, signature.Envelope.Verify, pass{}
-		if _, ok := st.outcomes.chains.Get(st.print.chainKey(env.scheme, env.chain)); !ok {
-			return ratify.Result{}, VerifiedAll, false
-		}
+		return ratify.Result{}, false
 	}
-	content, ok := env.read(read)
-	if !ok || !fit(content, env) {
-		return ratify.Result{}, VerifiedAll, false
+	content, ok := readContent(data, mediaType, signature.Envelope.Content)
+	if !ok {
+		return ratify.Result{}, false
 	}
-	ctx = withCall(ctx, c)
-	j := &judgement{st: st, env: env, call: c, subject: subject, stamp: passed.stamp}
-	if !j.lasts(ctx, content, now) {
-		return ratify.Result{}, VerifiedAll, false
+	info := content.SignerInfo
+	env := &envelope{data: data, mediaType: mediaType, chain: info.CertificateChain,
+		scheme: info.SignedAttributes.SigningScheme, token: info.UnsignedAttributes.TimestampSignature}
+	j := &judgement{st: st, env: env, subject: subject, stamp: passed.stamp}
+	return j.settle(ctx, content, now)
+}
+
+// verifyKnown verifies the signature of an envelope whose chain passed before: for the chain its own signatures, its shape,
+// that it is anchored and that its leaf is a trusted identity.
+func (st *statement) verifyKnown(ctx context.Context, subject ocispec.Descriptor, env *envelope) (ratify.Result, bool) {
+	if st.outcomes == nil {
+		return ratify.Result{}, false
+	}
+	if _, ok := st.outcomes.chains.Get(st.print.chainKey(env.scheme, env.chain)); !ok {
+		return ratify.Result{}, false
+	}
+	now := time.Now()
+	content, ok := readContent(env.data, env.mediaType, signature.Envelope.Verify)
+	if !ok {
+		return ratify.Result{}, false
+	}
+	j := &judgement{st: st, env: env, subject: subject}
+	result, ok := j.settle(ctx, content, now)
+	if ok {
+		j.remember(content, now)
+	}
+	return result, ok
+}
+
+// settle makes the checks that are left, once the signature is known to be good and its chain, too.
+func (j *judgement) settle(ctx context.Context, content *signature.EnvelopeContent, now time.Time) (ratify.Result, bool) {
+	j.call = &call{anchored: j.st.anchor(j.env.scheme, j.env.chain) != nil}
+	ctx = withCall(ctx, j.call)
+	if !j.call.anchored || !fit(content, j.env) || !j.lasts(ctx, content, now) {
+		return ratify.Result{}, false
 	}
 	j.outcome = &notation.VerificationOutcome{EnvelopeContent: content}
 	for _, kind := range []trustpolicy.ValidationType{trustpolicy.TypeIntegrity, trustpolicy.TypeAuthenticity,
 		trustpolicy.TypeExpiry, trustpolicy.TypeAuthenticTimestamp, trustpolicy.TypeRevocation} {
-		j.outcome.VerificationResults = append(j.outcome.VerificationResults, &notation.ValidationResult{Type: kind, Action: st.enforced[kind]})
+		j.outcome.VerificationResults = append(j.outcome.VerificationResults, &notation.ValidationResult{Type: kind, Action: j.st.enforced[kind]})
 	}
 	result, err := j.judge(ctx, nil)
-	if err != nil || !result.Passed || result.Code != "" {
-		return ratify.Result{}, VerifiedAll, false
-	}
-	if work == VerifiedSignature {
-		j.remember(content, now)
-	}
-	return result, work, true
+	return result, err == nil && result.Passed && result.Code == ""
 }
 
-// read parses the envelope with the library's parser and reads it with one of the library's methods, without the checks
-// of its chain, which are for the caller to make.
-func (e *envelope) read(method func(signature.Envelope) (*signature.EnvelopeContent, error)) (*signature.EnvelopeContent, bool) {
-	parsed, err := signature.ParseEnvelope(e.mediaType, e.data)
+// readContent parses an envelope with the library's parser and reads it with one of the library's methods, without the
+// checks of its chain.
+func readContent(data []byte, mediaType string, method func(signature.Envelope) (*signature.EnvelopeContent, error)) (*signature.EnvelopeContent, bool) {
+	parsed, err := signature.ParseEnvelope(mediaType, data)
 	if err != nil {
 		return nil, false
 	}
@@ -181,5 +202,5 @@ func (j *judgement) remember(content *signature.EnvelopeContent, now time.Time) 
 	}
 	life := min(passed.until.Sub(now), maxOutcomeLife)
 	j.st.outcomes.chains.Set(j.st.print.chainKey(j.env.scheme, info.CertificateChain), struct{}{}, life)
-	j.st.outcomes.passes.Set(j.st.print.passKey(j.subject, j.env), passed, life)
+	j.st.outcomes.passes.Set(j.st.print.passKey(j.subject, j.env.data, j.env.mediaType), passed, life)
 }

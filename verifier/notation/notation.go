@@ -260,27 +260,35 @@ func (st *statement) enforces(kind trustpolicy.ValidationType) bool {
 	return st.enforced[kind] == trustpolicy.ActionEnforce
 }
 
-// verify verifies an envelope that was read for the subject.
+// verify verifies an envelope that was read for the subject, and of it what has to be.
 func (st *statement) verify(ctx context.Context, subject ocispec.Descriptor, data []byte, mediaType string) (ratify.Result, error) {
+	ratify.Progress(ctx, "verifying a signature")
+	if result, ok := st.recall(ctx, subject, data, mediaType); ok {
+		st.tell(VerifiedNothing)
+		return result, nil
+	}
 	env, err := openEnvelope(data, mediaType)
 	if err != nil {
 		return ratify.Result{}, err
 	}
-	anchored := st.anchor(env.scheme, env.chain) != nil
-	ratify.Progress(ctx, "verifying a signature")
-	result, work, ok := st.again(ctx, subject, env, &call{anchored: anchored})
-	if !ok {
-		result, err = st.whole(ctx, subject, env, &call{anchored: anchored})
+	if result, ok := st.verifyKnown(ctx, subject, env); ok {
+		st.tell(VerifiedSignature)
+		return result, nil
 	}
+	st.tell(VerifiedAll)
+	return st.verifyAll(ctx, subject, env)
+}
+
+func (st *statement) tell(work Work) {
 	if st.observe != nil {
 		st.observe(work)
 	}
-	return result, err
 }
 
-// whole has the library verify everything.
-func (st *statement) whole(ctx context.Context, subject ocispec.Descriptor, env *envelope, c *call) (ratify.Result, error) {
+// verifyAll has the library verify everything.
+func (st *statement) verifyAll(ctx context.Context, subject ocispec.Descriptor, env *envelope) (ratify.Result, error) {
 	begun := time.Now()
+	c := &call{anchored: st.anchor(env.scheme, env.chain) != nil}
 	outcome, err := st.verifier.Verify(withCall(ctx, c), subject, env.data, notation.VerifierVerifyOptions{
 		ArtifactReference:  anyReference,
 		SignatureMediaType: env.mediaType,

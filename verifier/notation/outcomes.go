@@ -125,12 +125,12 @@ func (s settingsPrint) chainKey(scheme signature.SigningScheme, chain []*x509.Ce
 }
 
 // passKey names the fact that an envelope is a signature for the subject under these settings.
-func (s settingsPrint) passKey(subject ocispec.Descriptor, env *envelope) string {
+func (s settingsPrint) passKey(subject ocispec.Descriptor, data []byte, mediaType string) string {
 	h := sha256.New()
 	h.Write(s[:])
-	writeTo(h, "pass", subject.MediaType, string(subject.Digest), env.mediaType)
+	writeTo(h, "pass", subject.MediaType, string(subject.Digest), mediaType)
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(subject.Size))) //nolint:gosec // one to one, whatever the sign
-	writeTo(h, env.data)
+	writeTo(h, data)
 	return string(h.Sum(nil))
 }
 
