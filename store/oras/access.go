@@ -11,6 +11,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/content"
 )
 
 // maxAttempts bounds the credentials that are tried for one read: each costs the registry up to three requests, and a
@@ -34,23 +35,39 @@ func (a *access) Name() string { return a.name }
 
 // Resolve reads the manifest behind a tag or a digest and computes its descriptor.
 func (a *access) Resolve(ctx context.Context, reference string) (desc ocispec.Descriptor, err error) {
+	if desc, ok := a.known(ctx, reference); ok {
+		return desc, nil
+	}
+	var manifest []byte
 	doubt, err := a.try(ctx, func(r *repository) (err error) {
-		desc, err = r.Resolve(ctx, reference)
+		desc, manifest, err = r.Resolve(ctx, reference)
 		return err
 	})
 	var e *ratify.Error
 	if doubt != nil && errors.As(err, &e) && e.Code == ratify.SubjectNotFound {
 		err = doubt // the one who could not be asked may have seen it
 	}
+	if err == nil {
+		a.keep(kindManifests, desc.Digest, manifest)
+	}
 	return desc, err
 }
 
 // Fetch reads a manifest or blob and checks it against its descriptor.
 func (a *access) Fetch(ctx context.Context, desc ocispec.Descriptor) (data []byte, err error) {
+	if err := content.CheckDescriptor(desc); err != nil {
+		return nil, err
+	}
+	if data, ok, err := a.fetchKnown(ctx, desc); ok {
+		return data, err
+	}
 	_, err = a.try(ctx, func(r *repository) (err error) {
 		data, err = r.Fetch(ctx, desc)
 		return err
 	})
+	if err == nil {
+		a.keep(kindOf(desc), desc.Digest, data)
+	}
 	return data, err
 }
 

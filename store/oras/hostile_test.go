@@ -23,6 +23,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/store/storetest"
 )
 
@@ -165,6 +166,7 @@ func TestMaliciousRegistry(t *testing.T) {
 				if err != nil {
 					return fmt.Errorf("resolve: %w", err)
 				}
+				repo.(*access).deps.Pool.content = blobs.New(blobs.Options{}) // what was just read would be taken
 				_, err = repo.Fetch(ctx, desc)
 				return err
 			},

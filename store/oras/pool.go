@@ -10,6 +10,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/cache"
 	"github.com/ratify-provider/ratify/internal/pullsecret"
 )
@@ -62,17 +63,26 @@ type Pool struct {
 	// answers are what programs have said, and apiServers the clients that read pull secrets.
 	answers    *cache.Cache[answered]
 	apiServers *cache.Cache[*pullsecret.Client]
-	flights    singleflight.Group
-	bodies     *semaphore.Weighted
-	programs   *semaphore.Weighted
+	// content is what was read under a digest: see access.known.
+	content  *blobs.Cache
+	flights  singleflight.Group
+	bodies   *semaphore.Weighted
+	programs *semaphore.Weighted
 
 	// The periods of the constants above, shorter in tests.
 	refusedFor, capabilityTTL, requestTimeout time.Duration
 }
 
-// NewPool returns an empty pool; a process needs one.
-func NewPool() *Pool {
+// NewPool returns an empty pool that keeps content in memory; a process needs one.
+func NewPool() *Pool { return NewPoolWith(blobs.Options{Memory: blobs.DefaultMemory}) }
+
+// NewPoolWith returns a pool that keeps content as the options say, but for InFlight, which is the pool's own. One with a
+// directory must be closed.
+func NewPoolWith(content blobs.Options) *Pool {
+	bodies := semaphore.NewWeighted(maxInFlightBytes)
+	content.InFlight = bodies
 	return &Pool{
+		content:        blobs.New(content),
 		clients:        cache.New(maxClients, maxRememberedBytes, func(*client) int64 { return 4096 }),
 		tokens:         cache.New(maxTokens, maxTokenCacheBytes, func(s string) int64 { return int64(len(s)) }),
 		schemes:        cache.New(maxRemembered, maxRememberedBytes, func(auth.Scheme) int64 { return 1 }),
@@ -81,13 +91,19 @@ func NewPool() *Pool {
 		budgets:        cache.New(maxRemembered, maxRememberedBytes, func(*retryBudget) int64 { return 64 }),
 		answers:        cache.New(maxAnswers, maxAnswerBytes, func(a answered) int64 { return a.ring.Bytes() }),
 		apiServers:     cache.New(maxClients, maxRememberedBytes, func(*pullsecret.Client) int64 { return 4096 }),
-		bodies:         semaphore.NewWeighted(maxInFlightBytes),
+		bodies:         bodies,
 		programs:       semaphore.NewWeighted(maxPrograms),
 		refusedFor:     refusedFor,
 		capabilityTTL:  capabilityTTL,
 		requestTimeout: requestTimeout,
 	}
 }
+
+// Close ends what works in the background. The pool's stores must not be used any more.
+func (p *Pool) Close() { p.content.Close() }
+
+// ContentStats tells how the kept content fares.
+func (p *Pool) ContentStats() blobs.Stats { return p.content.Stats() }
 
 func (p *Pool) client(s clientSettings) (*client, error) {
 	key := s.fingerprint()

@@ -41,17 +41,16 @@ func manifestTypes() string {
 }
 
 // Resolve reads the manifest behind a tag or a digest and computes its descriptor.
-func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
+func (r *repository) Resolve(ctx context.Context, reference string) (desc ocispec.Descriptor, manifest []byte, err error) {
 	if err := (registry.Reference{Registry: r.session.host, Repository: r.path, Reference: reference}).ValidateReference(); err != nil || reference == "" {
-		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.BadReference, Message: ratify.Quote(reference) + " is neither a tag nor a digest", Err: err}
+		return ocispec.Descriptor{}, nil, &ratify.Error{Code: ratify.BadReference, Message: ratify.Quote(reference) + " is neither a tag nor a digest", Err: err}
 	}
 	wanted, algorithm := digest.Digest(""), digest.Algorithm("")
 	if strings.Contains(reference, ":") {
 		wanted = digest.Digest(reference)
 		algorithm = wanted.Algorithm()
 	}
-	var desc ocispec.Descriptor
-	err := r.session.get(ctx, r.url("manifests", reference), manifestTypes(), func(resp *http.Response) error {
+	err = r.session.get(ctx, r.url(kindManifests, reference), manifestTypes(), func(resp *http.Response) error {
 		return r.read(ctx, resp, ratify.MaxManifestBytes, func(data []byte) (err error) {
 			if wanted != "" && algorithm.FromBytes(data) != wanted {
 				return r.mismatch("the digest that was asked for")
@@ -60,6 +59,7 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 				// No registry stores such a manifest: this is a proxy's page or a server's mishap, and may be gone the next time.
 				return r.mismatch("a manifest: it is not JSON")
 			}
+			manifest = data
 			desc, err = ratify.DescribeManifest(data, algorithm, mediaTypeOf(resp))
 			return err
 		})
@@ -71,21 +71,32 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 		err = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
 	}
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return ocispec.Descriptor{}, nil, err
 	}
-	return desc, nil
+	return desc, manifest, nil
 }
 
-// Fetch reads a manifest or blob and checks it against its descriptor.
-func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if err := content.CheckDescriptor(desc); err != nil {
-		return nil, err
-	}
-	kind, accept := "blobs", "*/*"
+// Below these a registry keeps what it has, and so a digest may be there as a blob and not as a manifest.
+const (
+	kindManifests = "manifests"
+	kindBlobs     = "blobs"
+)
+
+// kindOf is below which of them a registry has what a descriptor leads to.
+func kindOf(desc ocispec.Descriptor) string {
 	if ratify.IsManifest(desc.MediaType) {
+		return kindManifests
+	}
+	return kindBlobs
+}
+
+// Fetch reads a manifest or blob and checks it against its descriptor, one that content.CheckDescriptor lets pass.
+func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	kind, accept := kindOf(desc), "*/*"
+	if kind == kindManifests {
 		// The other types are accepted too: asked for a type that its manifest is not of, some registries say that there is
 		// none, and others convert it.
-		kind, accept = "manifests", desc.MediaType+", "+manifestTypes()
+		accept = desc.MediaType + ", " + manifestTypes()
 	}
 	var data []byte
 	err := r.session.get(ctx, r.url(kind, desc.Digest.String()), accept, func(resp *http.Response) (err error) {
@@ -347,7 +358,7 @@ func (r *repository) referrersByTag(ctx context.Context, subject ocispec.Descrip
 	list := &listing{seen: map[claim]bool{}, left: ratify.MaxManifestBytes}
 	own := false
 	// All types are accepted: asked for an index alone, some registries convert what else is there.
-	err := r.session.get(ctx, r.url("manifests", content.ReferrersTag(subject.Digest)), manifestTypes(), func(resp *http.Response) error {
+	err := r.session.get(ctx, r.url(kindManifests, content.ReferrersTag(subject.Digest)), manifestTypes(), func(resp *http.Response) error {
 		if mediaTypeOf(resp) != ocispec.MediaTypeImageIndex {
 			return r.checkImage(ctx, resp)
 		}

@@ -184,8 +184,8 @@ func TestSourcesAreTriedInOrder(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if n := len(f.seen()) - before; n != 4 {
-				t.Errorf("%d requests for four reads, want 4: what was refused rests", n)
+			if n := len(f.seen()) - before; n != 3 {
+				t.Errorf("%d requests for one blob and two lists, want 3: what was refused rests", n)
 			}
 		})
 	}
