@@ -36,6 +36,7 @@ type judgement struct {
 	outcome *notation.VerificationOutcome
 	subject ocispec.Descriptor
 	stamp   *stamp           // the timestamp, once it is verified
+	name    string           // the signer's, once it is spelled
 	logged  []map[string]any // checks that failed, and are not enforced
 }
 
@@ -97,7 +98,7 @@ func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent
 	if _, wrong := worst(slices.Concat(j.call.signing, j.call.tsa)); wrong && j.call.anchored {
 		result.FreshUntil = earliest(result.FreshUntil, time.Now().Add(unknownLife))
 	}
-	result.Message = "signed by " + ratify.Quote(j.env.chain[0].Subject.String())
+	result.Message = "signed by " + ratify.Quote(j.signer())
 	if len(j.logged) > 0 {
 		result.Code = ratify.Audited
 		kinds := make([]string, len(j.logged))
@@ -107,6 +108,14 @@ func (j *judgement) pass(ctx context.Context, content *signature.EnvelopeContent
 		result.Message += fmt.Sprintf("; failed, but only logged at level %s: %s", j.st.level, strings.Join(kinds, ", "))
 	}
 	return result
+}
+
+// signer is the name of the leaf, of whatever length and made of whatever.
+func (j *judgement) signer() string {
+	if j.name == "" {
+		j.name = j.env.chain[0].Subject.String()
+	}
+	return j.name
 }
 
 // end is the earliest instant at which this statement would not pass the signature any more; zero if there is none.
@@ -360,10 +369,9 @@ const maxMetadata = 16
 
 // facts are what the report tells about the signature. Of a refused one they are claims.
 func (j *judgement) facts() map[string]any {
-	leaf := j.env.chain[0]
 	facts := map[string]any{
-		"signer":    ratify.Truncate(leaf.Subject.String()),
-		"issuer":    ratify.Truncate(leaf.Issuer.String()),
+		"signer":    ratify.Truncate(j.signer()),
+		"issuer":    ratify.Truncate(j.env.chain[0].Issuer.String()),
 		"statement": ratify.Truncate(j.st.name),
 		"level":     j.st.level,
 		"envelope":  j.env.mediaType,

@@ -106,6 +106,10 @@ func (v *validator) ValidateContext(ctx context.Context, opts revocation.Validat
 			standings[i] = standing{subject: cert.Subject.String(), code: ratify.RevocationUnavailable, err: errors.New("not asked, for the signer is not trusted")}
 			continue
 		}
+		if len(cert.OCSPServer)+len(cert.CRLDistributionPoints) == 0 { // nobody to wait for
+			standings[i] = v.look(ctx, cert, issuer, opts.AuthenticSigningTime)
+			continue
+		}
 		wait.Go(func() { standings[i] = v.look(ctx, cert, issuer, opts.AuthenticSigningTime) })
 	}
 	wait.Wait()
