@@ -27,34 +27,29 @@ type Config struct {
 // A module is a store or a verifier in the file.
 type module map[string]any
 
-// write writes the file and those that it names into the directory.
-func (c Config) write(dir, file string) error {
+// configName is the file's.
+const configName = "ratify.json"
+
+// write writes the file and those that it names into the directory, and tells whether any of them is another now.
+func (c Config) write(dir string) (changed bool, err error) {
+	files := &fileWriter{dir: dir}
 	var roots []string
 	var keys []map[string]string
 	for i, signer := range c.Signers {
-		path, pem := filepath.Join(dir, fmt.Sprintf("signer-%d.pem", i)), signer.root
+		name := fmt.Sprintf("signer-%d.pem", i)
 		switch {
 		case signer.root != nil:
-			roots = append(roots, path)
+			roots = append(roots, files.replace(name, signer.root))
 		case signer.key != nil:
-			pem = signer.key
-			keys = append(keys, map[string]string{"name": fmt.Sprintf("key-%d", i), "file": path})
-		default:
-			continue
-		}
-		if err := replaceFile(path, pem); err != nil {
-			return err
+			keys = append(keys, map[string]string{"name": fmt.Sprintf("key-%d", i), "file": files.replace(name, signer.key)})
 		}
 	}
 	if len(keys) == 0 && c.CosignTags {
-		return errors.New("write configuration: CosignTags needs a signer of cosign")
+		return false, errors.New("write configuration: CosignTags needs a signer of cosign")
 	}
-	content := map[string]any{"verifiers": c.verifiers(roots, keys), "policies": c.policies(len(roots) > 0, len(keys) > 0)}
-	store, err := c.store(dir)
-	if err != nil {
-		return err
+	content := map[string]any{
+		"stores": []any{c.store(files)}, "verifiers": c.verifiers(roots, keys), "policies": c.policies(len(roots) > 0, len(keys) > 0),
 	}
-	content["stores"] = []any{store}
 	if c.Cache != nil {
 		content["cache"] = c.Cache
 	}
@@ -63,23 +58,20 @@ func (c Config) write(dir, file string) error {
 	}
 	data, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write configuration: %w", err)
+		return false, fmt.Errorf("write configuration: %w", err)
 	}
-	return replaceFile(file, data)
+	files.replace(configName, data)
+	return files.changed, files.err
 }
 
-func (c Config) store(dir string) (module, error) {
+func (c Config) store(files *fileWriter) module {
 	entry := map[string]any{"host": c.Registry.Host(), "allowPrivate": true, "authHosts": []string{c.Registry.TokenHost()}}
 	if ca := c.Registry.CA(); ca != nil {
-		path := filepath.Join(dir, "registry-ca.pem")
-		entry["caFile"] = path
-		if err := replaceFile(path, ca); err != nil {
-			return nil, err
-		}
+		entry["caFile"] = files.replace("registry-ca.pem", ca)
 	} else {
 		entry["plainHTTP"] = true
 	}
-	return module{"name": "registries", "type": "oras", "scopes": []string{"*"}, "settings": map[string]any{"registries": []any{entry}}}, nil
+	return module{"name": "registries", "type": "oras", "scopes": []string{"*"}, "settings": map[string]any{"registries": []any{entry}}}
 }
 
 func (c Config) verifiers(roots []string, keys []map[string]string) []module {
@@ -120,14 +112,23 @@ func (c Config) policies(notation, cosign bool) []map[string]any {
 	return policies
 }
 
-// replaceFile writes a file so that nobody ever reads half of it. One that holds the same already is left alone: the server
-// watches it.
-func replaceFile(path string, data []byte) error {
-	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, data) {
-		return nil
+// A fileWriter writes files into a directory until one cannot be written.
+type fileWriter struct {
+	dir     string
+	changed bool  // a file is another than it was
+	err     error // of the first that could not be written
+}
+
+// replace writes a file so that nobody ever reads half of it, and returns its path. One that holds the same already is left
+// alone: the server watches it.
+func (w *fileWriter) replace(name string, data []byte) string {
+	path := filepath.Join(w.dir, name)
+	if there, err := os.ReadFile(path); w.err != nil || err == nil && bytes.Equal(there, data) {
+		return path
 	}
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
+	w.changed = true
+	if w.err = os.WriteFile(path+".new", data, 0o600); w.err == nil {
+		w.err = os.Rename(path+".new", path)
 	}
-	return os.Rename(path+".new", path)
+	return path
 }

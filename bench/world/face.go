@@ -49,7 +49,7 @@ const (
 	faceMaxHeaderBytes = 16 << 10
 )
 
-// serve serves the one operation until the process ends.
+// serve has the handler answer whatever comes, until the process ends: a choice of paths would cost something.
 func (f *face) serve(handler http.Handler) error {
 	certificates, err := provider.NewTLS(f.tls, provider.NewMetrics())
 	if err != nil {
@@ -63,12 +63,10 @@ func (f *face) serve(handler http.Handler) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	mux := http.NewServeMux()
-	mux.Handle("POST "+VerifyPath, handler)
 	probes := http.NewServeMux()
 	probes.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	main := &http.Server{
-		Handler: mux, TLSConfig: certificates.Config(), ReadHeaderTimeout: faceHeaderTime, ReadTimeout: faceReadTime,
+		Handler: handler, TLSConfig: certificates.Config(), ReadHeaderTimeout: faceHeaderTime, ReadTimeout: faceReadTime,
 		WriteTimeout: faceWriteTime, IdleTimeout: faceIdleTime, MaxHeaderBytes: faceMaxHeaderBytes,
 	}
 	failed := make(chan error, 2)

@@ -91,7 +91,7 @@ func NewRegistry(options RegistryOptions) (*Registry, error) {
 	if options.TLS {
 		scheme = "https"
 	}
-	registry, err := r.serve(http.HandlerFunc(r.ServeHTTP), config)
+	registry, err := r.serve(http.HandlerFunc(r.serveImage), config)
 	if err != nil {
 		return nil, err
 	}
@@ -196,8 +196,8 @@ type answer struct {
 	header map[string]string
 }
 
-// ServeHTTP answers one request. What it is answered is decided when it comes, and told after the delay.
-func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+// serveImage answers one request. What it is answered is decided when it comes, and told after the delay.
+func (r *Registry) serveImage(w http.ResponseWriter, req *http.Request) {
 	began := time.Now()
 	repository, a := r.answer(req, began)
 	r.conclude(w, req, began, repository, a)

@@ -73,13 +73,20 @@ func BuildRatify(ctx context.Context, root, dir string) (string, error) {
 // StartRatify starts a binary of ratify under the configuration, and returns when it is ready.
 func StartRatify(ctx context.Context, binary string, config Config, options Options) (*Server, error) {
 	return start(ctx, "ratify", options, func(dir string) (string, []string, error) {
-		file := filepath.Join(dir, configName)
-		args := []string{"serve", "--config=" + file, "--cert-dir=" + options.PKI.CertDir, "--client-ca=" + options.PKI.ClientCAFile, "--client-name=" + clientName, "--shutdown-delay=0s"}
-		return binary, args, config.write(dir, file)
+		if err := os.Mkdir(configDir(dir), 0o750); err != nil {
+			return "", nil, err
+		}
+		args := []string{
+			"serve", "--config=" + filepath.Join(configDir(dir), configName), "--cert-dir=" + options.PKI.CertDir,
+			"--client-ca=" + options.PKI.ClientCAFile, "--client-name=" + clientName, "--shutdown-delay=0s",
+		}
+		_, err := config.write(configDir(dir))
+		return binary, args, err
 	})
 }
 
-const configName = "ratify.json"
+// configDir is apart from the log: ratify watches it, and would be told of every record that it writes itself.
+func configDir(dir string) string { return filepath.Join(dir, "config") }
 
 // StartFloor starts the floor for a registry and for signers of Notation, by this program's FloorCommand.
 func StartFloor(ctx context.Context, registry *Registry, signers []*Signer, options Options) (*Server, error) {
@@ -234,7 +241,7 @@ func (s *Server) Stop() error {
 }
 
 // Reload rewrites ratify's configuration and waits until it says that it has taken it, which it does a quarter of a second
-// after the change at the earliest. One that changes nothing is an error: nothing would be said.
+// after the change at the earliest. A configuration that changes nothing is an error: nothing would be said.
 func (s *Server) Reload(ctx context.Context, config Config) error {
 	if s.process == nil {
 		return errPeer
@@ -243,16 +250,12 @@ func (s *Server) Reload(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(s.process.dir, configName)
-	before, err := os.ReadFile(file)
+	changed, err := config.write(configDir(s.process.dir))
 	if err != nil {
 		return fmt.Errorf("reload %s: %w", s.name, err)
 	}
-	if err := config.write(s.process.dir, file); err != nil {
-		return err
-	}
-	if after, err := os.ReadFile(file); err != nil || bytes.Equal(before, after) {
-		return errors.Join(err, fmt.Errorf("reload %s: the configuration is the same", s.name))
+	if !changed {
+		return fmt.Errorf("reload %s: the configuration is the same", s.name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -2,32 +2,17 @@ package world
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
 
-// binary builds ratify once for all tests.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "bench-test-")
-	if err != nil {
-		return "", err
-	}
-	return BuildRatify(context.Background(), "", dir)
-})
-
 func startRatify(t *testing.T, config Config, options Options) *Server {
 	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := StartRatify(within(t), path, config, options)
+	s, err := StartRatify(within(t), binary(t), config, options)
 	return running(t, s, err)
 }
 
@@ -144,6 +129,13 @@ func TestReload(t *testing.T) {
 	if outcomes, _ := ask(t, s, image.Reference); !outcomes[0].success {
 		t.Errorf("after the reload: %v", outcomes)
 	}
+	config.Signers[1] = newTestSigner(t, NotationP256)
+	if err := s.Reload(within(t), config); err != nil {
+		t.Errorf("another certificate in the same file: %v", err)
+	}
+	if outcomes, _ := ask(t, s, image.Reference); outcomes[0].success {
+		t.Error("the image passes although its signer is no longer trusted")
+	}
 	config.Edit = func(file map[string]any) { file["policies"] = "none" }
 	if err := s.Reload(within(t), config); err == nil || !strings.Contains(err.Error(), "reload failed") {
 		t.Errorf("a bad configuration: %v", err)
@@ -247,10 +239,7 @@ func TestPeer(t *testing.T) {
 
 func TestStartFails(t *testing.T) {
 	r, options := newRegistry(t, RegistryOptions{}), newPKI(t)
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := binary(t)
 	bad := Config{Registry: r, Signers: []*Signer{newTestSigner(t, NotationP256)}, Edit: func(file map[string]any) { file["polices"] = 1 }}
 	if _, err := StartRatify(within(t), path, bad, options); err == nil || !strings.Contains(err.Error(), "polices") {
 		t.Errorf("a bad configuration: %v", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -19,7 +20,32 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "bench-world-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	built.dir = dir
+	status := m.Run()
+	_ = os.RemoveAll(dir) // what is left there is the system's to remove
+	os.Exit(status)
+}
+
+// built is where ratify is built, once for all tests.
+var built struct {
+	dir  string
+	once sync.Once
+	path string
+	err  error
+}
+
+func binary(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() { built.path, built.err = BuildRatify(context.Background(), "", built.dir) })
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
 }
 
 func newRegistry(t *testing.T, options RegistryOptions) *Registry {
