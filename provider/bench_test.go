@@ -30,16 +30,9 @@ import (
 func benchFace(b *testing.B, records zapcore.WriteSyncer) *face {
 	b.Helper()
 	f := &face{world: newWorld(), t: b}
-	f.provider = New(Options{VerifyTimeout: time.Minute, MutateTimeout: time.Minute, Log: benchLog(records), Metrics: NewMetrics()})
+	f.provider = New(Options{VerifyTimeout: time.Minute, MutateTimeout: time.Minute, Log: NewLog(zap.InfoLevel, records), Metrics: NewMetrics()})
 	f.provider.Install(f.engine(b), settings(b, "cache: {ttl: 1h}"))
 	return f
-}
-
-func benchLog(records zapcore.WriteSyncer) *zap.Logger {
-	encoder := zap.NewProductionEncoderConfig()
-	encoder.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	encoder.EncodeDuration = zapcore.StringDurationEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.Lock(records), zap.InfoLevel))
 }
 
 // recordFile is where records go: a file, for a write to nowhere costs nothing.

@@ -248,3 +248,31 @@ func (f *face) systemError(path string, keys ...string) string {
 func atDigest(repository, content string) string {
 	return fmt.Sprintf("reg.example/%s@%s", repository, digest.FromString(content))
 }
+
+// value is the item's value for one key.
+func (v *verdict) value(key string) json.RawMessage {
+	var b bytes.Buffer
+	writeReport(&b, v.encoded, key)
+	return b.Bytes()
+}
+
+// compose is the response to the answers, its values as they are written.
+func compose(answers []answer, requestID string) *externaldata.ProviderResponse {
+	x := &exchange{answer: &bytes.Buffer{}}
+	x.compose(answers, requestID)
+	var response externaldata.ProviderResponse
+	var values struct {
+		Response struct {
+			Items []struct{ Value json.RawMessage }
+		}
+	}
+	for _, into := range []any{&response, &values} {
+		if err := json.Unmarshal(x.answer.Bytes(), into); err != nil {
+			panic(err)
+		}
+	}
+	for i := range response.Response.Items {
+		response.Response.Items[i].Value = values.Response.Items[i].Value
+	}
+	return &response
+}

@@ -40,6 +40,7 @@ type generation struct {
 	verdicts *cache.Cache[*verdict] // of what is verified
 	refusals *cache.Cache[*verdict] // and of what is not, or would not be if the policy did not only audit
 	tags     *cache.Cache[ocispec.Descriptor]
+	keys     *parsedKeys
 
 	work    context.Context // of all flights; it ends when nobody can want their answers any more
 	cancel  context.CancelFunc
@@ -73,6 +74,7 @@ func newGeneration(engine *ratify.Engine, settings *config.File, options Options
 		tags: cache.New(c.MaxEntries, int64(c.MaxBytes)/8, func(d ocispec.Descriptor) int64 {
 			return 256 + int64(len(d.Digest)+len(d.MediaType))
 		}),
+		keys:    newParsedKeys(),
 		flights: map[string]*flight{},
 	}
 	g.work, g.cancel = context.WithCancel(context.Background())

@@ -1,8 +1,10 @@
 package provider
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,9 +21,45 @@ func panicField(value any) zap.Field {
 	return zap.String("panic", cut(fmt.Sprint(value), maxCauseBytes))
 }
 
+// NewLog returns a logger of JSON records from a level on. The records of one request are written to out at once.
+func NewLog(level zapcore.LevelEnabler, out zapcore.WriteSyncer) *zap.Logger {
+	config := zap.NewProductionEncoderConfig()
+	config.EncodeTime, config.EncodeDuration = encodeTime, encodeDuration
+	j := &journal{encoder: zapcore.NewJSONEncoder(config), out: zapcore.Lock(out)}
+	j.Core = zapcore.NewCore(j.encoder, j.out, level)
+	return zap.New(j)
+}
+
+// How times and durations are written, in all records.
+func encodeTime(t time.Time, e zapcore.PrimitiveArrayEncoder) { zapcore.RFC3339NanoTimeEncoder(t, e) }
+func encodeDuration(d time.Duration, e zapcore.PrimitiveArrayEncoder) {
+	zapcore.StringDurationEncoder(d, e)
+}
+
+// A journal is the core of NewLog's loggers. What is logged in the usual way it writes in the usual way; see records.
+type journal struct {
+	zapcore.Core
+	encoder zapcore.Encoder
+	out     zapcore.WriteSyncer
+}
+
+// encodeRecord encodes a report with an empty key, as a record has it.
+func encodeRecord(report *ratify.Report, verifiers json.RawMessage) ([]byte, error) {
+	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{EncodeTime: encodeTime, SkipLineEnding: true})
+	line, err := encoder.EncodeEntry(zapcore.Entry{}, []zap.Field{zap.Inline(loggedReport{report, verifiers, ""})})
+	if err != nil {
+		return nil, err
+	}
+	defer line.Free()
+	return bytes.Clone(line.Bytes()), nil
+}
+
 // record writes one log record for each key, the whole report in it, and counts the verdict.
 func (p *Provider) record(operation, requestID string, answers []answer, took time.Duration) {
-	for _, a := range answers {
+	r := p.newRecords(operation, requestID, took)
+	defer r.end()
+	for i := range answers {
+		a := &answers[i]
 		report, verifiers := a.report, json.RawMessage(nil)
 		if a.verdict != nil {
 			report, verifiers = &a.verdict.report, a.verdict.verifiers
@@ -38,18 +76,117 @@ func (p *Provider) record(operation, requestID string, answers []answer, took ti
 		if !report.IsSuccess || report.Code == ratify.WouldBeRefused {
 			level = zap.WarnLevel
 		}
-		entry := p.options.Log.Check(level, operation)
-		if entry == nil {
-			continue
-		}
-		fields := []zap.Field{
-			zap.Inline(loggedReport{report, verifiers, shown(a.key)}),
-			zap.Bool("cached", a.cached), zap.String("requestID", requestID), zap.Duration("took", took),
-		}
-		if a.problem != nil && a.problem.Err != nil {
-			fields = append(fields, zap.String("cause", cut(a.problem.Err.Error(), maxCauseBytes)))
-		}
+		r.add(level, a, report, verifiers)
+	}
+}
+
+// maxRecordsBytes is from how much on the records of a request are written before the last of them is there: it bounds the
+// memory, and is what a pipe holds.
+const maxRecordsBytes = 64 << 10
+
+// records are those of one request. In a journal they are collected, and written at once.
+type records struct {
+	log       *zap.Logger
+	operation string
+	requestID string
+	took      time.Duration
+
+	journal *journal // nil where the log is of another kind
+	text    *bytes.Buffer
+	buffers *buffers
+	// heading is what a record of the level begins with: level, time and operation.
+	heading []byte
+	level   zapcore.Level
+}
+
+func (p *Provider) newRecords(operation, requestID string, took time.Duration) *records {
+	r := &records{log: p.options.Log, operation: operation, requestID: requestID, took: took, buffers: &p.buffers}
+	if j, ok := p.options.Log.Core().(*journal); ok {
+		r.journal, r.text = j, p.buffers.get()
+	}
+	return r
+}
+
+// end writes what was collected.
+func (r *records) end() {
+	if r.journal != nil {
+		r.flush()
+		r.buffers.put(r.text)
+	}
+}
+
+// flush writes what was collected until now. Where it cannot be written, there is nowhere to tell it either.
+func (r *records) flush() {
+	if r.text.Len() == 0 {
+		return
+	}
+	_, _ = r.journal.out.Write(r.text.Bytes())
+	r.text.Reset()
+}
+
+// add writes a record for one key.
+func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, verifiers json.RawMessage) {
+	if r.journal != nil && a.verdict != nil && a.problem == nil && isPlain(a.key) && len(a.key) <= ratify.MaxTextBytes {
+		r.addKnown(level, a)
+		return
+	}
+	entry := r.log.Check(level, r.operation)
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.Inline(loggedReport{report, verifiers, shown(a.key)}),
+		zap.Bool("cached", a.cached), zap.String("requestID", r.requestID), zap.Duration("took", r.took),
+	}
+	if a.problem != nil && a.problem.Err != nil {
+		fields = append(fields, zap.String("cause", cut(a.problem.Err.Error(), maxCauseBytes)))
+	}
+	if r.journal == nil {
 		entry.Write(fields...)
+		return
+	}
+	line, err := r.journal.encoder.EncodeEntry(entry.Entry, fields)
+	if err != nil {
+		entry.Write(fields...) // tells it
+		return
+	}
+	r.text.Write(line.Bytes())
+	line.Free()
+	r.added()
+}
+
+// addKnown writes the same record as add does, but what it says of the image is encoded already.
+func (r *records) addKnown(level zapcore.Level, a *answer) {
+	if !r.journal.Enabled(level) {
+		return
+	}
+	if r.heading == nil || r.level != level {
+		line, err := r.journal.encoder.EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), LoggerName: r.log.Name(), Message: r.operation}, nil)
+		if err != nil {
+			return
+		}
+		r.level, r.heading = level, append(r.heading[:0], bytes.TrimSuffix(line.Bytes(), []byte("}\n"))...)
+		line.Free()
+	}
+	b, encoded := r.text, a.verdict.record
+	b.Write(r.heading)
+	b.WriteByte(',')
+	b.WriteString(keyPrefix[len("{"):])
+	writeQuoted(b, a.key)
+	b.Write(encoded[len(keyPrefix)+len(`""`) : len(encoded)-len("}")])
+	b.WriteString(`,"cached":`)
+	b.Write(strconv.AppendBool(b.AvailableBuffer(), a.cached))
+	b.WriteString(`,"requestID":"`)
+	b.WriteString(r.requestID)
+	b.WriteString(`","took":"`)
+	b.WriteString(r.took.String())
+	b.WriteString("\"}\n")
+	r.added()
+}
+
+func (r *records) added() {
+	if r.text.Len() >= maxRecordsBytes {
+		r.flush()
 	}
 }
 

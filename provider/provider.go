@@ -14,20 +14,19 @@
 package provider
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/mux"
-	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/cache"
@@ -62,6 +61,7 @@ type Provider struct {
 	current atomic.Pointer[generation]
 	slots   chan struct{} // one for each request under way
 	writers chan struct{} // one for each answer in memory
+	buffers buffers
 }
 
 // New returns a Provider without a configuration; see Install.
@@ -69,7 +69,7 @@ func New(options Options) *Provider {
 	p := &Provider{options: options, slots: make(chan struct{}, maxRequests), writers: make(chan struct{}, maxWriters)}
 	options.Metrics.watchCache(func() cache.Stats {
 		if g := p.current.Load(); g != nil {
-			return g.verdicts.Stats()
+			return g.cached()
 		}
 		return cache.Stats{}
 	})
@@ -88,21 +88,32 @@ func (p *Provider) Install(engine *ratify.Engine, settings *config.File) {
 // Ready tells whether there is a configuration.
 func (p *Provider) Ready() bool { return p.current.Load() != nil }
 
-// Handler serves the two operations and answers everything else, in the protocol's own form.
+// Handler serves the two operations and answers everything else, in the protocol's own form. A path is compared as it is:
+// if it were cleaned, the answer would be a redirect, which is no ProviderResponse.
 func (p *Provider) Handler() http.Handler {
-	// A path that was cleaned would be answered by a redirect, which is no ProviderResponse.
-	router := mux.NewRouter().SkipClean(true)
-	router.HandleFunc(VerifyPath, p.serve("verify", p.options.VerifyTimeout, p.verify)).Methods(http.MethodPost)
-	router.HandleFunc(MutatePath, p.serve("mutate", p.options.MutateTimeout, p.mutate)).Methods(http.MethodPost)
-	router.NotFoundHandler = p.refuse(http.StatusNotFound, "no such path; expected "+VerifyPath+" or "+MutatePath)
-	router.MethodNotAllowedHandler = p.refuse(http.StatusMethodNotAllowed, "method not allowed; expected POST")
-	return router
+	operations := map[string]http.Handler{
+		VerifyPath: p.serve("verify", p.options.VerifyTimeout, p.verify),
+		MutatePath: p.serve("mutate", p.options.MutateTimeout, p.mutate),
+	}
+	noPath := p.refuse(http.StatusNotFound, "no such path; expected "+VerifyPath+" or "+MutatePath)
+	noMethod := p.refuse(http.StatusMethodNotAllowed, "method not allowed; expected POST")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		operation, ok := operations[r.URL.Path]
+		switch {
+		case !ok:
+			noPath.ServeHTTP(w, r)
+		case r.Method != http.MethodPost:
+			noMethod.ServeHTTP(w, r)
+		default:
+			operation.ServeHTTP(w, r)
+		}
+	})
 }
 
 func (p *Provider) refuse(status int, reason string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		p.options.Metrics.requests.WithLabelValues("none", "bad_request").Inc()
-		p.write(w, status, systemError(reason))
+		send(w, status, encode(systemError(reason)))
 	})
 }
 
@@ -121,94 +132,114 @@ type answer struct {
 	cached  bool
 }
 
+// An exchange is the answer to one request on its way.
+type exchange struct {
+	status  int
+	result  string        // for the metric
+	answer  *bytes.Buffer // a ProviderResponse
+	release func()        // gives back the place of the answer, if it has one
+}
+
 // serve is the way of every request: bounds, decoding, the deadline, the operation, the answer.
 func (p *Provider) serve(name string, timeout time.Duration, op operation) http.HandlerFunc {
+	latency := p.options.Metrics.latency.WithLabelValues(name)
 	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
-		defer cancel()
-		status, result := http.StatusOK, "ok"
-		var release func()
-		response := p.contained(func() *externaldata.ProviderResponse {
-			keys, err := p.read(w, r, began.Add(timeout))
-			var bad *badRequest
-			if errors.As(err, &bad) {
-				status, result = bad.status, "bad_request"
-				return p.refuseRequest(name, bad)
+		ctx := withDeadline(r.Context(), began.Add(timeout))
+		defer ctx.cancel()
+		x := &exchange{status: http.StatusOK, result: "ok", answer: p.buffers.get()}
+		defer p.end(x)
+		p.contained(x, func() {
+			keys, bad := p.read(w, r, ctx.until)
+			if bad != nil {
+				p.refuseRequest(x, name, bad)
+				return
 			}
 			answers := p.answer(ctx, op, keys)
-			if release = p.room(ctx); release == nil {
+			if x.release = p.room(ctx); x.release == nil {
 				answers = decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
 			}
 			requestID := ratify.NewTraceID()
 			p.record(name, requestID, answers, time.Since(began))
-			return compose(answers, requestID)
+			x.compose(answers, requestID)
 		})
-		if release != nil {
-			defer release()
-		}
-		if response.Response.SystemError != "" && result == "ok" {
-			result = "system_error"
-		}
-		p.options.Metrics.requests.WithLabelValues(name, result).Inc()
-		p.write(w, status, response)
-		p.options.Metrics.latency.WithLabelValues(name).Observe(time.Since(began).Seconds())
+		p.options.Metrics.requests.WithLabelValues(name, x.result).Inc()
+		send(w, x.status, x.answer.Bytes())
+		latency.Observe(time.Since(began).Seconds())
 	}
 }
 
+// end gives back what the answer took.
+func (p *Provider) end(x *exchange) {
+	p.buffers.put(x.answer)
+	if x.release != nil {
+		x.release()
+	}
+}
+
+// fail makes a systemError the whole answer.
+func (x *exchange) fail(result, text string) {
+	x.result = result
+	x.answer.Reset()
+	x.answer.Write(encode(systemError(text)))
+}
+
 // contained answers a panic as a systemError.
-func (p *Provider) contained(answer func() *externaldata.ProviderResponse) (response *externaldata.ProviderResponse) {
+func (p *Provider) contained(x *exchange, answer func()) {
 	defer func() {
 		if value := recover(); value != nil {
 			trace := ratify.NewTraceID()
 			p.options.Metrics.panics.Inc()
 			p.options.Log.Error("panic in a request", zap.String("traceID", trace), panicField(value), zap.ByteString("stack", debug.Stack()))
-			response = systemError(string(ratify.Internal) + ": " + ratify.Internal.Info().Message + " (trace " + trace + ")")
+			x.fail("system_error", string(ratify.Internal)+": "+ratify.Internal.Info().Message+" (trace "+trace+")")
 		}
 	}()
-	return answer()
+	answer()
 }
 
-// read bounds and decodes the request. Errors are *badRequest.
-func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Time) ([]string, error) {
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+// read bounds and decodes the request.
+func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Time) ([]string, *badRequest) {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, &badRequest{http.StatusUnsupportedMediaType, "the content type is not application/json"}
 	}
 	// For the body alone: once it is read the server lifts the deadline. Where none can be set, its own bound holds.
 	_ = http.NewResponseController(w).SetReadDeadline(deadline)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	body := p.buffers.get()
+	defer p.buffers.put(body)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
+	case err == nil:
 	case errors.As(err, &tooLarge):
 		return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d bytes", maxBodyBytes)}
-	case err != nil:
+	default:
 		return nil, &badRequest{http.StatusBadRequest, "the request could not be read whole"}
 	}
-	keys, unknown, err := decodeRequest(body)
-	p.options.Metrics.unknownFields.Add(float64(unknown))
+	keys, unknown, err := decodeRequest(body.Bytes())
+	if unknown > 0 {
+		p.options.Metrics.unknownFields.Add(float64(unknown))
+	}
 	if err != nil {
 		return nil, &badRequest{http.StatusBadRequest, err.Error()}
 	}
 	return distinct(keys), nil
 }
 
-func distinct(keys []string) []string {
-	seen := make(map[string]bool, len(keys))
-	unique := make([]string, 0, len(keys))
-	for _, key := range keys {
-		if !seen[key] {
-			seen[key] = true
-			unique = append(unique, key)
-		}
+func isJSON(contentType string) bool {
+	const want = "application/json"
+	if contentType == want {
+		return true
 	}
-	return unique
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && mediaType == want
 }
 
 // refuseRequest answers a request that breaks the protocol, and leaves a record of it.
-func (p *Provider) refuseRequest(name string, bad *badRequest) *externaldata.ProviderResponse {
+func (p *Provider) refuseRequest(x *exchange, name string, bad *badRequest) {
 	requestID := ratify.NewTraceID()
 	p.options.Log.Warn("bad request", zap.String("operation", name), zap.String("reason", bad.reason), zap.String("requestID", requestID))
-	return systemError(bad.reason + " (request " + requestID + ")")
+	x.status = bad.status
+	x.fail("bad_request", bad.reason+" (request "+requestID+")")
 }
 
 // room waits for one of the places for answers in memory. Without one until the deadline it returns nil.
@@ -268,7 +299,16 @@ func imageIn(key string) string {
 }
 
 // compose makes one response of the answers: all of them as items, or a systemError if one could not be told.
-func compose(answers []answer, requestID string) *externaldata.ProviderResponse {
+func (x *exchange) compose(answers []answer, requestID string) {
+	if slices.ContainsFunc(answers, func(a answer) bool { return a.problem != nil }) {
+		x.fail("system_error", explain(answers)+" (request "+requestID+")")
+		return
+	}
+	writeItems(x.answer, answers)
+}
+
+// explain says which images could not be told and why, after those that are refused.
+func explain(answers []answer) string {
 	var refused, unknown []string
 	for _, a := range answers {
 		switch {
@@ -280,40 +320,20 @@ func compose(answers []answer, requestID string) *externaldata.ProviderResponse 
 			refused = append(refused, fmt.Sprintf("%s: %s: %s", imageIn(a.key), a.verdict.report.Code, a.verdict.report.Message))
 		}
 	}
-	if len(unknown) > 0 {
-		done := ""
-		if len(answers) > 1 {
-			done = fmt.Sprintf("%d of %d images could not be told: ", len(unknown), len(answers))
-		}
-		if len(refused) > 0 {
-			done += enumerate(refused) + "; "
-		}
-		return systemError(done + enumerate(unknown) + " (request " + requestID + ")")
+	text := ""
+	if len(answers) > 1 {
+		text = fmt.Sprintf("%d of %d images could not be told: ", len(unknown), len(answers))
 	}
-	response := newResponse()
-	response.Response.Items = make([]externaldata.Item, 0, len(answers))
-	for _, a := range answers {
-		item := externaldata.Item{Key: a.key, Error: a.refusal}
-		switch {
-		case a.verdict != nil:
-			item.Value = a.verdict.value(a.key)
-		case a.pinned != "":
-			item.Value = a.pinned
-		}
-		response.Response.Items = append(response.Response.Items, item)
+	if len(refused) > 0 {
+		text += enumerate(refused) + "; "
 	}
-	return response
+	return text + enumerate(unknown)
 }
 
-// write writes the response whole, or another one that says that it could not.
-func (p *Provider) write(w http.ResponseWriter, status int, response *externaldata.ProviderResponse) {
-	body, err := json.Marshal(response)
-	if err != nil {
-		p.options.Log.Error("encode a response", zap.Error(err))
-		body, _ = json.Marshal(systemError(string(ratify.Internal))) // strings alone always have a JSON form
-	}
+// send writes the response whole.
+func send(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a caller that is gone needs no answer
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,13 +21,14 @@ const (
 
 // A verdict is a report, encoded but for the key, which differs between askers. It does not change any more.
 type verdict struct {
-	report    ratify.Report // without its verifier reports
-	encoded   []byte        // the report's JSON with an empty key
-	verifiers json.RawMessage
+	report    ratify.Report   // without its verifier reports
+	encoded   []byte          // the report's JSON with an empty key
+	record    []byte          // the same for the log; it shares the memory of encoded unless it differs
+	verifiers json.RawMessage // a part of record
 }
 
 // keyPrefix is how every encoded report begins; an empty key follows.
-var keyPrefix = []byte(`{"version":"` + ratify.ReportVersion + `","key":`)
+const keyPrefix = `{"version":"` + ratify.ReportVersion + `","key":`
 
 // newVerdict encodes a report. Errors are *ratify.Error with the code INTERNAL.
 func newVerdict(report *ratify.Report) (*verdict, error) {
@@ -34,15 +36,27 @@ func newVerdict(report *ratify.Report) (*verdict, error) {
 	if err != nil {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report: %w", err)}
 	}
-	if !bytes.HasPrefix(encoded, append(bytes.Clone(keyPrefix), `""`...)) {
-		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report: it does not begin with %s", keyPrefix)}
-	}
 	verifiers, err := fit(report, maxVerifiersBytes, func(r *ratify.Report) any { return r.VerifierReports })
 	if err != nil {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the verifier reports: %w", err)}
 	}
-	v := &verdict{report: *report, encoded: encoded, verifiers: verifiers}
+	v := &verdict{report: *report, encoded: encoded}
 	v.report.VerifierReports = nil
+	if v.record, err = encodeRecord(&v.report, verifiers); err != nil {
+		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report for the log: %w", err)}
+	}
+	for _, text := range [][]byte{v.encoded, v.record} {
+		if !bytes.HasPrefix(text, []byte(keyPrefix+`""`)) {
+			return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report: it does not begin with %s", keyPrefix)}
+		}
+	}
+	if bytes.Equal(v.record, v.encoded) {
+		v.record = v.encoded
+	}
+	end := len(v.record) - len("}")
+	if v.verifiers = v.record[max(0, end-len(verifiers)):end:end]; !bytes.Equal(v.verifiers, verifiers) {
+		return nil, &ratify.Error{Code: ratify.Internal, Err: errors.New("encode the report: it does not end with its verifier reports")}
+	}
 	return v, nil
 }
 
@@ -70,19 +84,21 @@ func fit(report *ratify.Report, bound int, part func(*ratify.Report) any) ([]byt
 	}
 }
 
-// value is the item's value for one key: the report with the key, byte for byte, spliced in.
-func (v *verdict) value(key string) json.RawMessage {
-	quoted, _ := json.Marshal(key) // a string always has a JSON form
-	value := make([]byte, 0, len(v.encoded)+len(quoted))
-	value = append(value, keyPrefix...)
-	value = append(value, quoted...)
-	return append(value, v.encoded[len(keyPrefix)+len(`""`):]...)
+// writeReport writes an encoded report with the key, byte for byte, spliced in.
+func writeReport(b *bytes.Buffer, encoded []byte, key string) {
+	b.WriteString(keyPrefix)
+	writeQuoted(b, key)
+	b.Write(encoded[len(keyPrefix)+len(`""`):])
 }
 
 // size is what the verdict holds in memory, for the cache's bound.
 func (v *verdict) size() int64 {
 	const fixed = 512 // the report's own strings and the structure
-	return int64(len(v.encoded)+len(v.verifiers)) + fixed
+	size := int64(cap(v.encoded)) + fixed
+	if len(v.record) != len(v.encoded) || !bytes.Equal(v.record, v.encoded) {
+		size += int64(cap(v.record))
+	}
+	return size
 }
 
 // life is how long the verdict may be kept: its TTL, or what its certificates and revocation answers leave of it.

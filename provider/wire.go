@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
@@ -40,10 +42,62 @@ type badRequest struct {
 
 func (e *badRequest) Error() string { return e.reason }
 
-// decodeRequest reads a ProviderRequest strictly where two readers could see two things: trailing data, repeated fields
+// decodeRequest reads a ProviderRequest. unknown is how many fields it has that are not known.
+func decodeRequest(body []byte) (keys []string, unknown int, err error) {
+	if keys, ok := usualRequest(body); ok {
+		return keys, 0, nil
+	}
+	return anyRequest(body)
+}
+
+// The parts of a request as Gatekeeper's own client writes it, with one key at least.
+const (
+	usualHead = `{"apiVersion":"` + apiVersion + `","kind":"` + string(externaldata.ProviderRequestKind) + `","request":{"keys":["`
+	usualNext = `","`
+	usualTail = `"]}}`
+)
+
+// usualRequest reads a request that is spelled in the usual way and whose keys are ASCII without escapes, which leaves
+// nothing to decode. What is not, is not therefore wrong.
+func usualRequest(body []byte) (keys []string, ok bool) {
+	text, ok := bytes.CutPrefix(body, []byte(usualHead))
+	if !ok {
+		return nil, false
+	}
+	if text, ok = bytes.CutSuffix(text, []byte(usualTail)); !ok {
+		return nil, false
+	}
+	n := bytes.Count(text, []byte(usualNext)) + 1
+	if n > maxKeys {
+		return nil, false
+	}
+	keys = make([]string, 0, n)
+	for last := false; !last; {
+		var key []byte
+		key, text, ok = bytes.Cut(text, []byte(usualNext))
+		last = !ok
+		if !isPlain(key) {
+			return nil, false
+		}
+		keys = append(keys, string(key)) // each for itself: one that is kept must not keep the others
+	}
+	return keys, true
+}
+
+// isPlain tells whether a text is the same in JSON, as encoding/json writes it, but for the quotes.
+func isPlain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
+}
+
+// anyRequest reads a request strictly where two readers could see two things: trailing data, repeated fields
 // (also when they differ by case alone, for encoding/json matches those), null or non-string keys, and invalid UTF-8 are
 // refused. Fields that are not known are counted and ignored: a newer Gatekeeper may add one.
-func decodeRequest(body []byte) (keys []string, unknown int, err error) {
+func anyRequest(body []byte) (keys []string, unknown int, err error) {
 	if !utf8.Valid(body) {
 		return nil, 0, errors.New("the request is not valid UTF-8")
 	}
@@ -189,24 +243,150 @@ func (r *requestReader) skip(depth int) error {
 	return nil
 }
 
-// newResponse is a ProviderResponse without items. Idempotent is what mutation asks for, and true for both.
-func newResponse() *externaldata.ProviderResponse {
-	return &externaldata.ProviderResponse{
-		APIVersion: apiVersion, Kind: externaldata.ProviderResponseKind,
-		Response: externaldata.Response{Idempotent: true},
+// fewKeys are compared one by one, which takes no memory.
+const fewKeys = 16
+
+// distinct keeps the first of equal keys.
+func distinct(keys []string) []string {
+	var seen map[string]bool
+	if len(keys) > fewKeys {
+		seen = make(map[string]bool, len(keys))
 	}
+	unique := keys[:0]
+	for _, key := range keys {
+		if seen[key] || seen == nil && slices.Contains(unique, key) {
+			continue
+		}
+		if seen != nil {
+			seen[key] = true
+		}
+		unique = append(unique, key)
+	}
+	return unique
+}
+
+// The parts of a response with items, as encoding/json writes them.
+const (
+	responseHead = `{"apiVersion":"` + apiVersion + `","kind":"` + string(externaldata.ProviderResponseKind) + `","response":{"idempotent":true`
+	responseTail = `}}`
+	// itemBytes is what an item has beside its key and value.
+	itemBytes = len(`{"key":"","value":,"error":""},`)
+)
+
+// writeItems writes a response with an item for each answer, byte for byte as encoding/json would write it, but without
+// going through the reports again: they are JSON already.
+func writeItems(b *bytes.Buffer, answers []answer) {
+	size := len(responseHead) + len(`,"items":[]`) + len(responseTail)
+	for i := range answers {
+		size += itemBytes + answers[i].bytes()
+	}
+	b.Grow(size)
+	b.WriteString(responseHead)
+	for i := range answers {
+		separator := byte(',')
+		if i == 0 {
+			b.WriteString(`,"items":`)
+			separator = '['
+		}
+		b.WriteByte(separator)
+		answers[i].writeItem(b)
+	}
+	if len(answers) > 0 {
+		b.WriteByte(']')
+	}
+	b.WriteString(responseTail)
+}
+
+// bytes is about how long the item's key, value and error are.
+func (a *answer) bytes() int {
+	if a.verdict != nil {
+		return 2*len(a.key) + len(a.verdict.encoded)
+	}
+	return len(a.key) + len(a.pinned) + len(a.refusal)
+}
+
+// writeItem writes the answer as an item. What is empty is left out.
+func (a *answer) writeItem(b *bytes.Buffer) {
+	opening := byte('{')
+	field := func(name string) {
+		b.WriteByte(opening)
+		b.WriteString(name)
+		opening = ','
+	}
+	if a.key != "" {
+		field(`"key":`)
+		writeQuoted(b, a.key)
+	}
+	switch {
+	case a.verdict != nil:
+		field(`"value":`)
+		writeReport(b, a.verdict.encoded, a.key)
+	case a.pinned != "":
+		field(`"value":`)
+		writeQuoted(b, a.pinned)
+	}
+	if a.refusal != "" {
+		field(`"error":`)
+		writeQuoted(b, a.refusal)
+	}
+	if opening == '{' {
+		b.WriteByte('{')
+	}
+	b.WriteByte('}')
+}
+
+// writeQuoted writes a text as encoding/json does.
+func writeQuoted(b *bytes.Buffer, text string) {
+	if !isPlain(text) {
+		quoted, _ := json.Marshal(text) // a string always has a JSON form
+		b.Write(quoted)
+		return
+	}
+	b.WriteByte('"')
+	b.WriteString(text)
+	b.WriteByte('"')
+}
+
+// maxKeptBytes bounds the buffers that are kept for the next request: one for ten reports of ordinary length, or for the
+// longest request. There are as many as have been needed at the same time, until the second collection after it.
+const maxKeptBytes = 256 << 10
+
+// buffers are kept for the next request.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *bytes.Buffer {
+	if buffer, ok := b.pool.Get().(*bytes.Buffer); ok {
+		return buffer
+	}
+	return &bytes.Buffer{}
+}
+
+func (b *buffers) put(buffer *bytes.Buffer) {
+	if buffer.Cap() > maxKeptBytes {
+		return
+	}
+	buffer.Reset()
+	b.pool.Put(buffer)
 }
 
 // systemError is a ProviderResponse without any item: Gatekeeper keeps items for minutes, those that come with a
 // systemError too, and would admit from its cache what it has just denied.
 func systemError(text string) *externaldata.ProviderResponse {
-	r := newResponse()
 	text = cut(text, maxSystemErrorBytes)
 	if text == "" {
 		text = string(ratify.Internal) // an empty systemError would be none
 	}
-	r.Response.SystemError = text
-	return r
+	return &externaldata.ProviderResponse{
+		APIVersion: apiVersion, Kind: externaldata.ProviderResponseKind,
+		// Idempotent is what mutation asks for, and true for both.
+		Response: externaldata.Response{Idempotent: true, SystemError: text},
+	}
+}
+
+// encode writes a response without items.
+func encode(response *externaldata.ProviderResponse) []byte {
+	encoded, _ := json.Marshal(response) // strings alone always have a JSON form
+	return encoded
 }
 
 // cut shortens a text to a number of bytes.
@@ -219,6 +399,9 @@ func cut(text string, bound int) string {
 
 // shown is a key for people: as it was spelled, unless it has characters that a terminal or a log may obey.
 func shown(key string) string {
+	if isPlain(key) && len(key) <= ratify.MaxTextBytes {
+		return key
+	}
 	if quoted := ratify.Quote(key); quoted != `"`+key+`"` {
 		return quoted
 	}

@@ -132,9 +132,5 @@ func newLog(level string, w io.Writer) (*zap.Logger, error) {
 	if err != nil {
 		return nil, usage("debug, info, warn, error", "--log-level %s is unknown", strings.ToLower(level))
 	}
-	encoder := zap.NewProductionEncoderConfig()
-	encoder.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	encoder.EncodeDuration = zapcore.StringDurationEncoder
-	core := zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.Lock(zapcore.AddSync(w)), l)
-	return zap.New(core), nil
+	return provider.NewLog(l, zapcore.AddSync(w)), nil
 }
