@@ -77,6 +77,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	limitMemory(log)
 
 	metrics := provider.NewMetrics()
 	certificates, err := provider.NewTLS(o.tls, metrics)
