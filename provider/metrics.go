@@ -32,6 +32,7 @@ type Metrics struct {
 	lastReload        *prometheus.GaugeVec
 	certificateExpiry *prometheus.GaugeVec
 	panics            prometheus.Counter
+	signatures        *prometheus.CounterVec
 }
 
 // NewMetrics registers all metrics, those of the Go runtime and the process too, in a registry of their own.
@@ -67,11 +68,13 @@ func NewMetrics() *Metrics {
 			Help: "When the earliest certificate of its kind ends: serving, client_ca."}, []string{"certificate"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_panics_total",
 			Help: "Panics that were contained: each is a defect."}),
+		signatures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_signatures_verified_total",
+			Help: "Signatures whose cryptography was verified or refused, by type of verifier; what was remembered is not among them."}, []string{"verifier"}),
 	}
 	m.verdictHits, m.verdictMisses = m.cacheLookups.WithLabelValues("verdict", "hit"), m.cacheLookups.WithLabelValues("verdict", "miss")
 	m.tagHits, m.tagMisses = m.cacheLookups.WithLabelValues("tag", "hit"), m.cacheLookups.WithLabelValues("tag", "miss")
 	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.wouldBeRefused, m.cacheLookups, m.renewals, m.unknownFields, m.flights,
-		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics,
+		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics, m.signatures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -117,6 +120,9 @@ func (m *Metrics) Reload(what string, err error) {
 
 // Panic counts a panic that was contained.
 func (m *Metrics) Panic() { m.panics.Inc() }
+
+// SignatureVerified counts a signature whose cryptography was verified by a verifier of this type.
+func (m *Metrics) SignatureVerified(verifier string) { m.signatures.WithLabelValues(verifier).Inc() }
 
 func (m *Metrics) expiry(certificate string, end time.Time) {
 	m.certificateExpiry.WithLabelValues(certificate).Set(float64(end.Unix()))

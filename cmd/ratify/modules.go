@@ -26,10 +26,13 @@ import (
 type process struct {
 	pool       *oras.Pool           // connections and tokens
 	revocation *notation.Revocation // OCSP and CRL answers
+	outcomes   *notation.Outcomes   // signatures that passed
 	sigstore   *sigstore.Shared     // memory for evidence that is being verified
 	log        *zap.Logger
 	// observeRegistry is told of each answer of a registry; status 0 is none. hostClass is fit for a metric's label.
 	observeRegistry func(hostClass string, status int)
+	// observeSignature is told the type of the verifier that verified the cryptography of a signature.
+	observeSignature func(verifier string)
 	// observePanic is told of each panic that was contained.
 	observePanic func()
 }
@@ -59,7 +62,7 @@ func verifierTypes() map[string]verifierType {
 	return map[string]verifierType{
 		"notation": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c notation.Config) (*notation.Verifier, error) {
-				return notation.New(c, notation.Deps{Files: set, Revocation: p.revocation})
+				return notation.New(c, notation.Deps{Files: set, Revocation: p.revocation, Outcomes: p.outcomes, Observe: p.observeNotation})
 			})
 		},
 		"cosign": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
@@ -250,6 +253,12 @@ func prefixEach(place string, err error) error {
 		errs = append(errs, errors.New(place+": "+strings.TrimRight(line, "\n")))
 	}
 	return errors.Join(errs...)
+}
+
+func (p *process) observeNotation(work notation.Work) {
+	if p.observeSignature != nil && work != notation.VerifiedNothing {
+		p.observeSignature("notation")
+	}
 }
 
 func (p *process) onPanic(traceID string, value any, stack []byte) {

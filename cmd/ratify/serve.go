@@ -85,8 +85,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	p := &process{
-		pool: oras.NewPool(), revocation: notation.NewRevocation(notation.RevocationOptions{}), sigstore: sigstore.NewShared(),
-		log: log, observeRegistry: metrics.RegistryRequest, observePanic: metrics.Panic,
+		pool: oras.NewPool(), revocation: notation.NewRevocation(notation.RevocationOptions{}),
+		outcomes: notation.NewOutcomes(notation.OutcomesOptions{}), sigstore: sigstore.NewShared(),
+		log: log, observeRegistry: metrics.RegistryRequest, observeSignature: metrics.SignatureVerified, observePanic: metrics.Panic,
 	}
 	g, err := p.build(o.config)
 	if err != nil {
