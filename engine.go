@@ -218,7 +218,7 @@ func (e *Engine) open(ctx context.Context, s, as Subject, mirror *Mirror) (subje
 	if mirror != nil {
 		name = as.Repository
 	}
-	return subject, named{evidence, name}, nil
+	return subject, named{evidence, name, "[" + s.Namespace + "]" + evidence.Name()}, nil
 }
 
 func (e *Engine) openStore(ctx context.Context, s Subject) (subject, evidence Repository, err error) {
@@ -232,10 +232,14 @@ func (e *Engine) openStore(ctx context.Context, s Subject) (subject, evidence Re
 // named is a repository that goes by the name the subject is verified under, wherever its evidence is.
 type named struct {
 	Repository
-	name string
+	name, place string
 }
 
 func (n named) Name() string { return n.name }
+
+// Place is where the evidence is, and for which tenant it is read. A verifier that remembers what it found in a repository,
+// or that something is not there, remembers it for this place alone.
+func (n named) Place() string { return n.place }
 
 // contain turns a panic into INTERNAL: no input may take the process down, or be taken for a pass (CVE-2023-25656).
 func (e *Engine) contain(traceID string, err *error) {

@@ -244,6 +244,44 @@ func TestEvidenceIsElsewhere(t *testing.T) {
 	}
 }
 
+// TestPlace: what a verifier remembers of a repository is of where it is, whatever the image is verified as, and of one
+// tenant.
+func TestPlace(t *testing.T) {
+	for _, tc := range []struct {
+		key      string
+		evidence ratify.EvidenceAt
+		want     string
+	}{
+		{"registry.example/app:v1", "", "[]registry.example/app"},
+		{"[team]registry.example/app:v1", "", "[team]registry.example/app"},
+		{"mirror.example/app:v1", ratify.EvidenceAtMirror, "[]mirror.example/app"},
+		{"mirror.example/app:v1", ratify.EvidenceAtOrigin, "[]registry.example/app"},
+		{"[team]mirror.example/app:v1", ratify.EvidenceAtOrigin, "[team]registry.example/app"},
+	} {
+		t.Run(tc.key+" "+string(tc.evidence), func(t *testing.T) {
+			got := ""
+			v := &fakeVerifier{kind: "sig", verify: func(_ context.Context, _, _ ocispec.Descriptor, repo ratify.Repository) (ratify.Result, error) {
+				got = repo.(interface{ Place() string }).Place()
+				return pass, nil
+			}}
+			store := fakeStore{open: func(_ context.Context, s ratify.Subject) (ratify.Repository, ratify.Repository, error) {
+				repo := attached(lists{subjectDescriptor.Digest: pieces("sig", 1)})
+				repo.name = s.Repository
+				return repo, repo, nil
+			}}
+			e := newEngine(t, ratify.Setup{
+				Stores:    []ratify.NamedStore{{Name: "fake", Scopes: []string{"*"}, Store: store}},
+				Verifiers: []ratify.NamedVerifier{{Name: "v", Type: "fake", Verifier: v}}, Policies: everywhere("v"),
+				Mirrors: []ratify.Mirror{{PulledFrom: "mirror.example/*", VerifyAs: "registry.example/*", Evidence: tc.evidence}},
+				Tenancy: &ratify.Tenancy{},
+			}, nil)
+			if r, err := ask(t, e, tc.key); outcomeOf(r, err) != ratify.OutcomeVerified || got != tc.want {
+				t.Errorf("place %q, want %q: %s", got, tc.want, r.Message)
+			}
+		})
+	}
+}
+
 func TestVerifyResolved(t *testing.T) {
 	w := signedWorld()
 	w.repo.resolve = nil // what was resolved is not read again

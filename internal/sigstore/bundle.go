@@ -135,6 +135,7 @@ func (v *Verifier) verifyMessage(ctx context.Context, b *protobundle.Bundle, mes
 // library.
 func (v *Verifier) verify(ctx context.Context, b *protobundle.Bundle, covered *message, artifact verify.ArtifactPolicyOption) (signer Signer, err error) {
 	defer contain(&err)
+	v.shared.verified()
 	sig := signatureOf(b)
 	for _, key := range v.keys {
 		if err := ctx.Err(); err != nil {

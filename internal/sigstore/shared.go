@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/cache"
 )
 
 const (
@@ -20,11 +21,34 @@ const (
 )
 
 // A Shared is what all verifiers of a process share, whatever configuration they are of: the memory for evidence in parsed
-// form. It is safe for concurrent use.
-type Shared struct{ parsed *semaphore.Weighted }
+// form, what was verified before, and what is not under cosign's tags. It is safe for concurrent use.
+type Shared struct {
+	parsed   *semaphore.Weighted
+	outcomes *cache.Cache[Signer]
+	absent   *cache.Cache[struct{}]
+	lookups  *lookups
+	verified func() // is told of each signature that is verified, whatever comes of it
+}
 
 // NewShared returns a Shared with all of its memory.
-func NewShared() *Shared { return &Shared{semaphore.NewWeighted(maxParsedBytes)} }
+func NewShared() *Shared {
+	return &Shared{
+		parsed:   semaphore.NewWeighted(maxParsedBytes),
+		outcomes: cache.New(maxOutcomes, maxOutcomeBytes, Signer.size),
+		absent:   cache.New(maxAbsent, maxAbsentBytes, func(struct{}) int64 { return 0 }),
+		lookups:  &lookups{running: map[string]*lookup{}},
+		verified: func() {},
+	}
+}
+
+// Counting returns the same Shared for verifiers whose work is counted: verified is called for each signature that they
+// verify by cryptography, whether it is good or not, and not for one whose outcome is remembered. It must be safe for
+// concurrent use and must not block.
+func (s *Shared) Counting(verified func()) *Shared {
+	counting := *s
+	counting.verified = verified
+	return &counting
+}
 
 // hold waits until there is memory for evidence of the size, at most ratify.MaxDocumentBytes, in parsed form. Between hold
 // and release nothing may be waited for, least of all a registry: one that is stuck would hold up everybody.

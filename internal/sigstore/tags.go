@@ -34,6 +34,9 @@ const (
 	annotationTimestamp   = "dev.sigstore.cosign/rfc3161timestamp"
 )
 
+// layerAnnotations are all of them: nothing else of a layer's annotations is looked at.
+var layerAnnotations = [...]string{annotationSignature, annotationCertificate, annotationBundle, annotationTimestamp}
+
 // maxTagLayers is how many signatures, or attestations, are looked at under one tag: as many as cosign itself does.
 const maxTagLayers = 100
 
@@ -61,10 +64,29 @@ func (v *Verifier) findLayers(ctx context.Context, subject ocispec.Descriptor, r
 	if !v.tags || len(tag) > maxTagBytes {
 		return nil, nil
 	}
+	look := func() ([]ocispec.Descriptor, error) { return readTag(ctx, repo, tag, mediaType) }
+	if p, ok := repo.(placed); ok {
+		return v.shared.find(ctx, p.Place()+"\n"+tag, look)
+	}
+	return notThere(look())
+}
+
+// errNoTag says that there is no such tag.
+var errNoTag = errors.New("the tag is not there")
+
+func notThere(layers []ocispec.Descriptor, err error) ([]ocispec.Descriptor, error) {
+	if errors.Is(err, errNoTag) {
+		return nil, nil
+	}
+	return layers, err
+}
+
+// readTag returns the layers under a tag of cosign's.
+func readTag(ctx context.Context, repo ratify.Repository, tag, mediaType string) ([]ocispec.Descriptor, error) {
 	collection, err := repo.Resolve(ctx, tag)
 	if err != nil {
 		if problem := (*ratify.Error)(nil); errors.As(err, &problem) && problem.Code == ratify.SubjectNotFound {
-			return nil, nil
+			return nil, errNoTag
 		}
 		return nil, err
 	}
@@ -105,7 +127,7 @@ func readCollection(ctx context.Context, repo ratify.Repository, collection ocis
 			return nil, malformed("the descriptor of layer %d under cosign's tag is malformed", i)
 		}
 		found := ocispec.Descriptor{MediaType: layer.MediaType, ArtifactType: mediaType, Digest: layer.Digest, Size: layer.Size, Annotations: map[string]string{}}
-		for _, name := range []string{annotationSignature, annotationCertificate, annotationBundle, annotationTimestamp} {
+		for _, name := range layerAnnotations {
 			if value := layer.Annotations[name]; value != "" {
 				found.Annotations[name] = value
 			}

@@ -64,6 +64,7 @@ type Verifier struct {
 	policies []verify.PolicyOption
 	asked    Thresholds // those that are set
 	need     needs      // of identities
+	trust    string     // the fingerprint of all of that
 	shared   *Shared
 }
 
@@ -89,10 +90,15 @@ func New(t Trust, set *files.Set, shared *Shared) (*Verifier, error) {
 	add(t.check()...)
 	add(v.loadKeys(t.Keys, set)...)
 	add(v.loadIdentities(t.Identities)...)
-	add(v.loadRoot(t, set)...)
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	trustedRoot, err := t.readRoot(set)
+	add(err)
+	if err == nil {
+		add(v.loadRoot(t, trustedRoot)...)
 	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	v.trust = t.fingerprint(v.keys, trustedRoot)
 	return v, nil
 }
 
@@ -137,14 +143,22 @@ func (t Trust) check() (problems []error) {
 	return problems
 }
 
-// loadRoot reads the trusted root and compares it with what is asked of it.
-func (v *Verifier) loadRoot(t Trust, set *files.Set) (problems []error) {
+// readRoot reads the trusted root's file, where there is one.
+func (t Trust) readRoot(set *files.Set) ([]byte, error) {
 	if t.TrustedRoot == "" {
-		return nil
+		return nil, nil
 	}
 	data, err := set.Read(t.TrustedRoot)
 	if err != nil {
-		return []error{fmt.Errorf("trustedRoot: %w", err)}
+		return nil, fmt.Errorf("trustedRoot: %w", err)
+	}
+	return data, nil
+}
+
+// loadRoot parses the trusted root and compares it with what is asked of it.
+func (v *Verifier) loadRoot(t Trust, data []byte) (problems []error) {
+	if t.TrustedRoot == "" {
+		return nil
 	}
 	trusted, err := parseRoot(data)
 	if err != nil {

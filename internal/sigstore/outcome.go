@@ -1,0 +1,87 @@
+package sigstore
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"strconv"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// What was verified is remembered for the whole process, so that a new configuration, or a verdict that has ended, does not
+// have the same signature verified again. Only a pass is: of a refusal the user wants to know the reason, and whoever may
+// attach evidence could fill the memory with refusals.
+//
+// No clock that goes on has a part in an outcome. A key has no end; the certificates of signers and of timestamp
+// authorities, and the keys of logs, are judged at the instants that the evidence proves, which are past. So the same bytes
+// about the same subject have the same outcome until somebody else is trusted, and who is trusted is in the key.
+const (
+	// outcomeLife bounds how long an outcome is of use to anybody: verdicts without an end are looked at again each day.
+	outcomeLife = 24 * time.Hour
+	// maxOutcomes is the signatures of the images that a large cluster runs, with some documents each.
+	maxOutcomes = 16 << 10
+	// maxOutcomeBytes holds as many of keys, which take some 300 bytes each, or of identities with few claims, and nearly the
+	// half of identities with all of theirs.
+	maxOutcomeBytes = 8 << 20
+)
+
+// size is how many bytes a signer holds.
+func (s Signer) size() int64 {
+	const fixed, entry = 104, 40 // of the struct; of a claim in its map
+	n := fixed + len(s.Key) + len(s.Identity) + len(s.Issuer)
+	for name, value := range s.Claims {
+		n += entry + len(name) + len(value)
+	}
+	return int64(n)
+}
+
+// outcome is the key under which it is remembered that evidence of a kind, a signature or a statement, was verified. It
+// holds all that verifying it looks at; of the subject's manifest the digest stands for the bytes.
+func (v *Verifier) outcome(kind string, b blob, data []byte, subject ocispec.Descriptor) string {
+	h := newTextHash()
+	h.add(v.trust, kind, subject.MediaType, subject.Digest.String(), strconv.FormatInt(subject.Size, 10), b.MediaType)
+	for _, name := range layerAnnotations {
+		h.add(b.Annotations[name])
+	}
+	h.hash.Write(data) // which is last, and so needs no length
+	return h.sum()
+}
+
+// fingerprint is of all that decides whom the verifier believes, as it was read, and of the names that it gives them. root
+// is the text of the trusted root.
+func (t Trust) fingerprint(keys []*publicKey, root []byte) string {
+	h := newTextHash()
+	h.add(strconv.Itoa(len(keys)))
+	for _, key := range keys {
+		h.add(key.name, key.hint) // which is the key's SHA-256
+	}
+	h.add(strconv.Itoa(len(t.Identities)))
+	for _, id := range t.Identities {
+		h.add(id.Issuer, id.IssuerPattern, id.Subject, id.SubjectPattern)
+	}
+	for _, threshold := range []*int{t.Thresholds.TransparencyLogs, t.Thresholds.CertificateLogs, t.Thresholds.Timestamps} {
+		text := "unset"
+		if threshold != nil {
+			text = strconv.Itoa(*threshold)
+		}
+		h.add(text)
+	}
+	h.hash.Write(root)
+	return h.sum()
+}
+
+// A textHash is the SHA-256 of several texts, each with its length, so that none can pass for two.
+type textHash struct{ hash hash.Hash }
+
+func newTextHash() textHash { return textHash{sha256.New()} }
+
+func (h textHash) add(texts ...string) {
+	for _, text := range texts {
+		h.hash.Write(binary.AppendUvarint(nil, uint64(len(text))))
+		h.hash.Write([]byte(text))
+	}
+}
+
+func (h textHash) sum() string { return string(h.hash.Sum(nil)) }
