@@ -29,28 +29,9 @@ var heads = []string{"", "ratify", "beside it", "ratio", "must be", ""}
 // Print writes the report as a table in text.
 func (r Report) Print(w io.Writer) {
 	fmt.Fprintln(w, r.origin())
-	width := make([]int, len(heads))
-	for _, cells := range append(r.lines(), heads) {
-		for i, cell := range cells {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	width[len(width)-1] = 0 // nothing stands behind the last column
-	line := func(cells []string) {
-		var text strings.Builder
-		for i, cell := range cells {
-			text.WriteString(cell + strings.Repeat(" ", max(0, width[i]-utf8.RuneCountInString(cell))+2))
-		}
-		fmt.Fprintln(w, strings.TrimRight(text.String(), " "))
-	}
-	for i, row := range r.Rows {
-		if i == 0 || row.Topic != r.Rows[i-1].Topic {
-			fmt.Fprintf(w, "\n%s\n", row.Topic)
-			line(heads)
-		}
-		for _, cells := range row.lines() {
-			line(cells)
-		}
+	for _, rows := range r.topics() {
+		fmt.Fprintf(w, "\n%s\n", rows[0].Topic)
+		printAligned(w, append([][]string{heads}, lines(rows)...))
 	}
 	fmt.Fprintf(w, "\n%s\n", r.summary())
 	for _, row := range r.Rows {
@@ -60,24 +41,47 @@ func (r Report) Print(w io.Writer) {
 	}
 }
 
+func printAligned(w io.Writer, lines [][]string) {
+	width := make([]int, len(heads))
+	for _, cells := range lines {
+		for i, cell := range cells {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, cells := range lines {
+		var text strings.Builder
+		for i, cell := range cells {
+			text.WriteString(cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
+		}
+		fmt.Fprintln(w, strings.TrimRight(text.String(), " "))
+	}
+}
+
 // Markdown writes the report as tables, one for each topic.
 func (r Report) Markdown(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", r.origin())
-	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
-	for i, row := range r.Rows {
-		if i == 0 || row.Topic != r.Rows[i-1].Topic {
-			fmt.Fprintf(w, "\n### %s\n\n", strings.ToUpper(row.Topic[:1])+row.Topic[1:])
-			line(heads)
-			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(heads)))
-		}
-		for _, cells := range row.lines() {
+	for _, rows := range r.topics() {
+		topic := rows[0].Topic
+		fmt.Fprintf(w, "\n### %s\n\n| %s |\n|%s\n", strings.ToUpper(topic[:1])+topic[1:], strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
+		for _, cells := range lines(rows) {
 			for i := range cells {
 				cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
 			}
-			line(cells)
+			fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 		}
 	}
 	fmt.Fprintf(w, "\n%s\n", r.summary())
+}
+
+// topics are the rows that stand under one heading.
+func (r Report) topics() (topics [][]Row) {
+	for i, row := range r.Rows {
+		if i == 0 || row.Topic != r.Rows[i-1].Topic {
+			topics = append(topics, nil)
+		}
+		topics[len(topics)-1] = append(topics[len(topics)-1], row)
+	}
+	return topics
 }
 
 func (r Report) origin() string {
@@ -93,8 +97,8 @@ func (r Report) summary() string {
 		len(r.Rows), r.Count(Met), r.Count(Missed), r.Count(Wrong), r.Count(Measured))
 }
 
-func (r Report) lines() (lines [][]string) {
-	for _, row := range r.Rows {
+func lines(rows []Row) (lines [][]string) {
+	for _, row := range rows {
 		lines = append(lines, row.lines()...)
 	}
 	return lines
