@@ -53,6 +53,9 @@ func (r pacedRepository) turn(ctx context.Context) error {
 	r.next = at.Add(r.every)
 	r.requests++
 	r.mu.Unlock()
+	if r.every == 0 && r.delay == 0 {
+		return nil
+	}
 	select {
 	case <-time.After(time.Until(at) + r.delay):
 		return nil
