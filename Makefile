@@ -7,12 +7,12 @@ COVER     ?= $(CURDIR)/.cover
 IMAGE     ?= $(CURDIR)/dist/image
 SUM       := go tool -modfile=$(CURDIR)/tools/go.mod gotestsum --format=pkgname-and-test-fails
 LINT      := go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
-MODULES   := . test tools/image
+MODULES   := . test bench tools/image
 # What runs on a real cluster is e2e's, and takes minutes to build.
 TESTED     = $$(go list ./... | grep -v /e2e)
 MEASURED  := $(MODULE),$(MODULE)/provider,$(MODULE)/store/...,$(MODULE)/verifier/...
 
-.PHONY: help build demo test e2e lint fuzz bench chart image
+.PHONY: help build demo test e2e lint fuzz bench gobench chart image
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,7 @@ test: ## run all tests but those on a real cluster, with the race detector; prin
 	$(SUM) -- -race -cover -coverpkg=$(MEASURED) ./... -args -test.gocoverdir=$(COVER)/main
 	cd test && $(SUM) -- -count=1 -race -cover -coverpkg=$(MEASURED) $(TESTED) -args -test.gocoverdir=$(COVER)/test
 	cd test && $(SUM) -- -modfile=gatekeeper317.mod -tags=gatekeeper317 ./library
+	cd bench && $(SUM) -- -race ./...
 	cd tools/image && $(SUM) -- -race ./...
 	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED) | \
 	  awk '{ print; if ($$3 + 0 < 80) low = low " " $$1 } END { if (low) { print "below 80 %:" low; exit 1 } }'
@@ -47,7 +48,10 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; done; done
 
-bench: ## run the Go benchmarks, with allocations
+bench: ## measure it beside the floor and the echo: a quarter of an hour (QUICK=1: two minutes; WRITE=1: into docs/performance.md)
+	@cd bench && go run . $(if $(QUICK),-quick) $(if $(WRITE),-write ../docs/performance.md) $(BENCH)
+
+gobench: ## run the Go benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
 
 chart: ## lint and test the Helm chart

@@ -170,23 +170,16 @@ func (b *Bench) requested() int {
 	return n
 }
 
-// verified is how many signatures ratify has verified so far, in earnest.
+// verified is how many signatures ratify has verified so far, in earnest. The series of a verifier begins with its first.
 func verified(ctx context.Context, c *contender) (float64, error) {
-	const name = "ratify_signatures_verified_total"
 	metrics, err := c.server.Metrics(ctx)
-	if err != nil {
-		return 0, err
-	}
-	sum, found := 0.0, false
+	sum := 0.0
 	for series, value := range metrics {
-		if strings.HasPrefix(series, name) {
-			sum, found = sum+value, true
+		if strings.HasPrefix(series, "ratify_signatures_verified_total") {
+			sum += value
 		}
 	}
-	if !found {
-		return 0, fmt.Errorf("there is no metric %s", name)
-	}
-	return sum, nil
+	return sum, err
 }
 
 // ask asks a provider as the plan says; what is not right is an error.

@@ -19,7 +19,7 @@ const (
 	// processLimit is the memory limit that the chart gives the pod, and goLimit the four fifths of it that it lets Go have.
 	processLimit = 512 * mib
 	goLimit      = processLimit / 5 * 4
-	// cacheBytes has room for all images of the scenario, at some 2 KiB each.
+	// cacheBytes has room for all images of the scenario, at 2 KiB each and a quarter besides.
 	cacheBytes = 256 * mib
 	// heapTolerance is how much more than what is accounted may be alive after a collection.
 	heapTolerance = 1.15
@@ -31,7 +31,7 @@ const (
 func memory(ctx context.Context, b *Bench) ([]report.Row, error) {
 	n := b.size(100_000, 3_000)
 	config := b.trust(b.P256)
-	config.Cache = map[string]any{"maxEntries": n, "maxBytes": cacheBytes, "ttl": "1h"}
+	config.Cache = map[string]any{"maxEntries": roomFor(n), "maxBytes": cacheBytes, "ttl": "1h"}
 	c, err := b.ratify(ctx, setup{config: config, env: []string{fmt.Sprintf("GOMEMLIMIT=%d", goLimit)}})
 	if err != nil {
 		return nil, err

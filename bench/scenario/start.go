@@ -17,7 +17,7 @@ const (
 
 // start starts processes, and leaves them alone.
 func start(ctx context.Context, b *Bench) ([]report.Row, error) {
-	c, err := b.contest(ctx, setup{config: b.trust(b.RSA), floor: true})
+	c, err := b.contest(ctx, setup{config: b.trust(b.RSA)})
 	if err != nil {
 		return nil, err
 	}
