@@ -3,7 +3,11 @@ package provider
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -120,7 +124,7 @@ func (r *paced) verifications(t *testing.T, images, each int) {
 }
 
 // provider is one in front of the registry, with the deadline that it has in a cluster.
-func (r *paced) provider(t *testing.T, text string) *Provider {
+func (r *paced) provider(t testing.TB, text string) *Provider {
 	t.Helper()
 	r.verified = map[string]int{}
 	if r.result == nil {
@@ -424,5 +428,38 @@ func TestFloodOfRefusals(t *testing.T) {
 	}
 	if s := f.provider.current.Load().cached(); s.Entries > 40 || s.Evicted != 190 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// BenchmarkHitAmong is a hit among as many known images, each of which is asked for in its turn: from the request's bytes to
+// the answer's.
+func BenchmarkHitAmong(b *testing.B) {
+	for _, images := range []int{1, 100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(images), func(b *testing.B) {
+			r := &paced{result: signed}
+			p := r.provider(b, "cache: {maxBytes: 512Mi, maxEntries: 200000, ttl: 1h}")
+			g, bodies := p.current.Load(), make([]string, images)
+			for i := range bodies {
+				s, err := ratify.ParseKey(atDigest("app", fmt.Sprint(i)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := g.look(b.Context(), s, verdictKey(s), nil); err != nil {
+					b.Fatal(err)
+				}
+				bodies[i] = requestBody(s.String())
+			}
+			handler, w := p.Handler(), &discarding{header: http.Header{}}
+			runtime.GC() // of what came before
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				request := httptest.NewRequest(http.MethodPost, VerifyPath, strings.NewReader(bodies[i%images]))
+				request.Header.Set("Content-Type", "application/json")
+				handler.ServeHTTP(w, request)
+			}
+			if n := r.requests; n != 4*images {
+				b.Errorf("%d requests, want %d: there were misses", n, 4*images)
+			}
+		})
 	}
 }
