@@ -2,10 +2,13 @@ package ratify_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/ratify-provider/ratify"
 )
@@ -70,5 +73,68 @@ func BenchmarkPolicies(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// signatureManifest is one as tools write it.
+func signatureManifest(b *testing.B) []byte {
+	b.Helper()
+	data, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "application/vnd.cncf.notary.signature",
+		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{{MediaType: "application/jose+json", Digest: digest.FromString("envelope"), Size: 2000}},
+		Subject: &subjectDescriptor,
+		Annotations: map[string]string{
+			"io.cncf.notary.x509chain.thumbprint#S256": `["b13a843be16b1f461f08d61c14f3eab7d87c073570da077217541a7eb31c084d"]`,
+			ocispec.AnnotationCreated:                  "2026-03-04T05:06:07Z",
+		},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
+}
+
+// imageManifest is that of an image of many layers.
+func imageManifest(b *testing.B, layers int) []byte {
+	b.Helper()
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromString("config"), Size: 5000}}
+	for i := range layers {
+		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString(fmt.Sprint(i)), Size: 1 << 20})
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
+}
+
+// BenchmarkReadEvidence is the manifest of a signature that is at hand.
+func BenchmarkReadEvidence(b *testing.B) {
+	data := signatureManifest(b)
+	evidence := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "application/vnd.cncf.notary.signature", Digest: digest.FromBytes(data), Size: int64(len(data))}
+	repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return data, nil }}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ratify.ReadEvidence(b.Context(), repo, subjectDescriptor, evidence, 1, evidence.ArtifactType); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDescribeManifest is an image's manifest that was read.
+func BenchmarkDescribeManifest(b *testing.B) {
+	for _, layers := range []int{5, 100} {
+		b.Run(fmt.Sprintf("%d layers", layers), func(b *testing.B) {
+			data := imageManifest(b, layers)
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ratify.DescribeManifest(data, "", ""); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
