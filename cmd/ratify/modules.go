@@ -27,7 +27,7 @@ type process struct {
 	pool       *oras.Pool           // connections and tokens
 	revocation *notation.Revocation // OCSP and CRL answers
 	outcomes   *notation.Outcomes   // signatures that passed
-	sigstore   *sigstore.Shared     // memory for evidence that is being verified
+	sigstore   *sigstore.Shared     // memory for evidence that is being verified, and of what was
 	log        *zap.Logger
 	// observeRegistry is told of each answer of a registry; status 0 is none. hostClass is fit for a metric's label.
 	observeRegistry func(hostClass string, status int)
@@ -67,22 +67,22 @@ func verifierTypes() map[string]verifierType {
 		},
 		"cosign": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c cosign.Config) (*cosign.Verifier, error) {
-				return cosign.New(c, cosign.Deps{Files: set, Shared: p.sigstore})
+				return cosign.New(c, cosign.Deps{Files: set, Shared: p.signers("cosign")})
 			})
 		},
 		"attestation": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c attestation.Config) (*attestation.Verifier, error) {
-				return attestation.New(c, attestation.Deps{Files: set, Shared: p.sigstore})
+				return attestation.New(c, attestation.Deps{Files: set, Shared: p.signers("attestation")})
 			})
 		},
 		"sbom": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c sbom.Config) (*sbom.Verifier, error) {
-				return sbom.New(c, sbom.Deps{Files: set, Shared: p.sigstore})
+				return sbom.New(c, sbom.Deps{Files: set, Shared: p.signers("sbom")})
 			})
 		},
 		"vulnerability": func(p *process, settings config.Settings, set *files.Set) (ratify.Verifier, error) {
 			return fromSettings(settings, func(c vulnerability.Config) (*vulnerability.Verifier, error) {
-				return vulnerability.New(c, vulnerability.Deps{Files: set, Shared: p.sigstore})
+				return vulnerability.New(c, vulnerability.Deps{Files: set, Shared: p.signers("vulnerability")})
 			})
 		},
 	}
@@ -253,6 +253,14 @@ func prefixEach(place string, err error) error {
 		errs = append(errs, errors.New(place+": "+strings.TrimRight(line, "\n")))
 	}
 	return errors.Join(errs...)
+}
+
+// signers is what verifiers of a type share with all others.
+func (p *process) signers(verifier string) *sigstore.Shared {
+	if p.sigstore == nil || p.observeSignature == nil {
+		return p.sigstore
+	}
+	return p.sigstore.Counting(func() { p.observeSignature(verifier) })
 }
 
 func (p *process) observeNotation(work notation.Work) {
