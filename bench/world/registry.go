@@ -87,29 +87,28 @@ func NewRegistry(options RegistryOptions) (*Registry, error) {
 		}
 		r.caPEM, config = caPEM, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}
 	}
+	registry, err := listen("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := listen("127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(err, registry.Close())
+	}
 	scheme := "http"
 	if options.TLS {
 		scheme = "https"
 	}
-	registry, err := r.serve(http.HandlerFunc(r.serveImage), config)
-	if err != nil {
-		return nil, err
-	}
-	r.host = registry
-	tokens, err := r.serve(http.HandlerFunc(r.serveToken), config)
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	r.tokens = &tokenServer{realm: scheme + "://" + tokens + "/token", service: registry, host: tokens, key: []byte(randomText())}
+	r.host = registry.Addr().String()
+	r.tokens = &tokenServer{realm: scheme + "://" + tokens.Addr().String() + "/token", service: r.host, host: tokens.Addr().String(), key: []byte(randomText())}
+	r.serve(registry, r.serveImage, config)
+	r.serve(tokens, r.serveToken, config)
 	return r, nil
 }
 
-// serve starts a server on a free port and tells its address.
-func (r *Registry) serve(handler http.Handler, config *tls.Config) (string, error) {
-	listener, err := listen("127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
+// serve starts a server; config is nil without TLS.
+func (r *Registry) serve(listener net.Listener, handler http.HandlerFunc, config *tls.Config) {
+	config = config.Clone() // each server adds to its own
 	server := &http.Server{Handler: handler, TLSConfig: config, ReadHeaderTimeout: headerTimeout, ErrorLog: log.New(io.Discard, "", 0)}
 	r.servers = append(r.servers, server)
 	r.served.Go(func() {
@@ -120,7 +119,6 @@ func (r *Registry) serve(handler http.Handler, config *tls.Config) (string, erro
 			_ = server.ServeTLS(listener, "", "")
 		}
 	})
-	return listener.Addr().String(), nil
 }
 
 func listen(address string) (net.Listener, error) {
