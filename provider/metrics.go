@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/cache"
 )
 
@@ -101,6 +102,30 @@ func (m *Metrics) renewed(v *verdict, err error) {
 		result = "refused"
 	}
 	m.renewals.WithLabelValues(result).Inc()
+}
+
+// WatchContent tells how the content fares that stores keep by its digest.
+func (m *Metrics) WatchContent(stats func() blobs.Stats) {
+	counter := func(name, help string, labels prometheus.Labels, value func(blobs.Stats) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(value(stats())) })
+	}
+	lookups := func(result string, value func(blobs.Stats) uint64) prometheus.Collector {
+		return counter("ratify_content_cache_lookups_total", "Lookups of manifests, signatures and documents by their digest, by result: hit_memory, hit_disk, miss.",
+			prometheus.Labels{"result": result}, value)
+	}
+	held := func(level string, value func(blobs.Stats) int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ratify_content_cache_bytes", Help: "Bytes of them that are kept, by level: memory, disk.",
+			ConstLabels: prometheus.Labels{"level": level}}, func() float64 { return float64(value(stats())) })
+	}
+	m.Registry.MustRegister(
+		lookups("hit_memory", func(s blobs.Stats) uint64 { return s.MemoryHits }),
+		lookups("hit_disk", func(s blobs.Stats) uint64 { return s.DiskHits }),
+		lookups("miss", func(s blobs.Stats) uint64 { return s.Misses }),
+		held("memory", func(s blobs.Stats) int64 { return s.MemoryBytes }),
+		held("disk", func(s blobs.Stats) int64 { return s.DiskBytes }),
+		counter("ratify_content_cache_dropped_total", "How often something was not written to disk: it came too fast, or the directory could not be used.",
+			nil, func(s blobs.Stats) uint64 { return s.Dropped }),
+	)
 }
 
 // RegistryRequest counts a request to a registry; host is the configured pattern, never a host from outside.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/provider"
 	"github.com/ratify-provider/ratify/store/oras"
@@ -26,10 +27,11 @@ type serveOptions struct {
 	mutateTimeout time.Duration
 	shutdownDelay time.Duration
 	logLevel      string
+	content       contentOptions
 }
 
 func (a *app) serveCommand() *cobra.Command {
-	var o serveOptions
+	o := serveOptions{content: contentOptions{memory: blobs.DefaultMemory, disk: blobs.DefaultDisk}}
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer Gatekeeper's external data requests",
@@ -44,7 +46,12 @@ and leaves the last good one in force.`,
     --client-ca /etc/ratify/gatekeeper/ca.crt \
     --client-name gatekeeper-webhook-service.gatekeeper-system.svc`,
 		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error { return a.serve(command.Context(), o) },
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := o.content.check(command.Flags()); err != nil {
+				return err
+			}
+			return a.serve(command.Context(), o)
+		},
 	}
 	flags := command.Flags()
 	flags.StringVarP(&o.config, "config", "c", "", "configuration file (YAML or JSON)")
@@ -58,6 +65,7 @@ and leaves the last good one in force.`,
 	flags.DurationVar(&o.mutateTimeout, "mutate-timeout", 900*time.Millisecond, "deadline of a mutation, likewise")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still taken after SIGTERM, while endpoints change")
 	flags.StringVar(&o.logLevel, "log-level", "info", "what is logged: debug, info (each image), warn (refusals and problems), error")
+	o.content.addFlags(command)
 	_ = command.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = command.MarkFlagFilename("config", "yaml", "yml", "json")
 	_ = command.MarkFlagDirname("cert-dir")
@@ -84,8 +92,11 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	pool := oras.NewPoolWith(o.content.options(log))
+	defer pool.Close()
+	metrics.WatchContent(pool.ContentStats)
 	p := &process{
-		pool: oras.NewPool(), revocation: notation.NewRevocation(notation.RevocationOptions{}),
+		pool: pool, revocation: notation.NewRevocation(notation.RevocationOptions{}),
 		outcomes: notation.NewOutcomes(notation.OutcomesOptions{}), sigstore: sigstore.NewShared(),
 		log: log, observeRegistry: metrics.RegistryRequest, observeSignature: metrics.SignatureVerified, observePanic: metrics.Panic,
 	}

@@ -12,9 +12,9 @@ import (
 const (
 	// sweptShare is which part of the bound is free after a sweep, so that there is one for many files and not for each.
 	sweptShare = 8
-	// maxFiles bounds the files that are kept, and with them what a sweep takes: 12 MB of memory for the time that it
-	// lasts, half a second of a processor. Sixty thousand images have as many.
-	maxFiles = 1 << 18
+	// maxFiles bounds the files that are kept, and with them what a sweep takes: 15 MB of memory for the time that it
+	// lasts, and most of a second of a processor. Thirty thousand images with one signature each have as many.
+	maxFiles = 1 << 17
 	// sweepStep is how many names are read at once.
 	sweepStep = 512
 	// staleAfter is when a file that is being written is none any more: its process has ended.

@@ -229,6 +229,46 @@ func TestGoMemLimit(t *testing.T) {
 	}
 }
 
+// TestContentDirectory: the provider keeps to less than the volume may take, for a pod that exceeds it is evicted; without bytes
+// there is neither.
+func TestContentDirectory(t *testing.T) {
+	for _, tt := range []struct {
+		disk, memory any
+		args         []string
+		limit        string
+	}{
+		{"256Mi", "32Mi", []string{"--content-memory=33554432", "--content-dir=/var/cache/ratify", "--content-disk=268435456"}, "335544320"},
+		{100000000, 40000000, []string{"--content-memory=40000000", "--content-dir=/var/cache/ratify", "--content-disk=100000000"}, "125000000"},
+		{"0", "0", []string{"--content-memory=0"}, ""},
+		{0, 0, []string{"--content-memory=0"}, ""},
+		{"0Mi", "0Mi", []string{"--content-memory=0"}, ""},
+	} {
+		values := base(testPair(t))
+		values["content"] = map[string]any{"disk": tt.disk, "memory": tt.memory}
+		objects := render(t, values)
+		var args []string
+		for _, arg := range arguments(objects) {
+			if strings.HasPrefix(arg, "--content-") {
+				args = append(args, arg)
+			}
+		}
+		if !slices.Equal(args, tt.args) {
+			t.Errorf("%v: arguments %q, want %q", tt.disk, args, tt.args)
+		}
+		v := volume(objects, "content")
+		if got := v.Text("emptyDir", "sizeLimit"); got != tt.limit || (v == nil) != (tt.limit == "") {
+			t.Errorf("%v: the volume's limit is %q, want %q", tt.disk, got, tt.limit)
+		}
+		mounts, _ := container(objects).Get("volumeMounts").([]any)
+		if mounted := slices.ContainsFunc(mounts, func(m any) bool {
+			mount := Object(m.(map[string]any))
+			return mount.Text("name") == "content" && mount.Text("mountPath") == "/var/cache/ratify" && mount.Get("readOnly") == nil
+		}); mounted != (v != nil) {
+			t.Errorf("%v: mounted: %t", tt.disk, mounted)
+		}
+	}
+}
+
 // TestConfigChecksum: a configuration that does not load must fail the upgrade, while pairs and credentials rotate in place.
 func TestConfigChecksum(t *testing.T) {
 	checksum := func(change func(values map[string]any)) string {
@@ -459,6 +499,7 @@ func TestRefusals(t *testing.T) {
 		{"a trust store with a private key", map[string]any{"notation.trustStores": []any{map[string]any{"type": "ca", "name": "a", "certificates": p.CA + p.Key}}},
 			"notation.trustStores[0].certificates: holds a private key"},
 		{"a trust policy without statements", map[string]any{"notation.trustPolicy": map[string]any{"version": "1.0"}}, "trustPolicies"},
+		{"bytes on disk of a rare spelling", map[string]any{"content.disk": "1e9"}, "/content/disk"},
 		{"a memory limit of a rare spelling", map[string]any{"resources.limits.memory": "1e9"}, "write it as a whole number"},
 		{"a password in a ConfigMap", map[string]any{"registries": []any{map[string]any{"host": "a.example", "credentials": map[string]any{"username": "u", "password": "p"}}}},
 			"Set configKind to Secret"},

@@ -92,6 +92,8 @@ func changes(p Pair) map[string]change {
 		"cache.refusalTTL":                       {value: "11s"},
 		"cache.tagTTL":                           {value: "6s"},
 		"cache.maxBytes":                         {value: "32Mi"},
+		"content.memory":                         {value: "16Mi"},
+		"content.disk":                           {value: "64Mi"},
 		"mutation.reference":                     {value: "digest"},
 		"config":                                 {value: wholeConfig(), with: map[string]any{"registries": []any{}, "notation.trustPolicy": map[string]any{}}, alone: true},
 		"configKind":                             {value: "Secret"},

@@ -2,10 +2,13 @@
 A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-bytes); who uses them is told.
 */}}
 {{- define "ratify.bytes" -}}
-{{- $q := toString . -}}
+{{- $q := .quantity -}}
+{{- /* A large plain number comes from YAML as a float. */ -}}
+{{- if kindIs "float64" $q }}{{ $q = int64 $q }}{{ end -}}
+{{- $q = toString $q -}}
 {{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
 {{- if not (regexMatch "^[0-9]+(k|M|G|Ki|Mi|Gi)?$" $q) -}}
-{{- fail (printf "resources.limits.memory: %q: GOMEMLIMIT is made from it; write it as a whole number with k, M, G, Ki, Mi or Gi, such as 512Mi." $q) -}}
+{{- fail (printf "%s: %q: %s is made from it; write it as a whole number with k, M, G, Ki, Mi or Gi, such as 512Mi." .name $q .made) -}}
 {{- end -}}
 {{- mul (regexFind "^[0-9]+" $q | int64) (get $units (regexFind "[A-Za-z]*$" $q)) -}}
 {{- end -}}
@@ -13,10 +16,17 @@ A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-b
 {{- define "ratify.goMemLimit" -}}
 {{- $limit := dig "limits" "memory" "" .Values.resources -}}
 {{- if $limit -}}
-{{- /* A large plain number comes from YAML as a float. */ -}}
-{{- if kindIs "float64" $limit }}{{ $limit = int64 $limit }}{{ end -}}
-{{- div (mul (include "ratify.bytes" $limit | int64) (int64 .Values.goMemLimitPercent)) 100 -}}
+{{- $bytes := include "ratify.bytes" (dict "quantity" $limit "name" "resources.limits.memory" "made" "GOMEMLIMIT") | int64 -}}
+{{- div (mul $bytes (int64 .Values.goMemLimitPercent)) 100 -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "ratify.contentDisk" -}}
+{{- include "ratify.bytes" (dict "quantity" .Values.content.disk "name" "content.disk" "made" "the limit of a volume") -}}
+{{- end -}}
+
+{{- define "ratify.contentMemory" -}}
+{{- include "ratify.bytes" (dict "quantity" .Values.content.memory "name" "content.memory" "made" "--content-memory") -}}
 {{- end -}}
 
 {{- define "ratify.args" -}}
@@ -33,6 +43,11 @@ A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-b
 {{- end }}
 - --shutdown-delay={{ int .Values.shutdownDelaySeconds }}s
 - --log-level={{ .Values.logLevel }}
+- --content-memory={{ include "ratify.contentMemory" . }}
+{{- if ne (include "ratify.contentDisk" .) "0" }}
+- --content-dir=/var/cache/ratify
+- --content-disk={{ include "ratify.contentDisk" . }}
+{{- end }}
 {{- end -}}
 
 {{/* Whole directories are mounted, never a subPath, which would not follow a change. */}}
@@ -56,6 +71,9 @@ A quantity of memory in bytes. Kubernetes has more spellings (exponents, milli-b
 {{- end }}
 {{- if .Values.tenancy.tenantsConfigMap }}
 - {name: tenants, mountPath: /etc/ratify/tenants, readOnly: true}
+{{- end }}
+{{- if ne (include "ratify.contentDisk" .) "0" }}
+- {name: content, mountPath: /var/cache/ratify}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
@@ -119,6 +137,13 @@ Secret only the certificate is mounted, for its key ca.key could sign any client
 - name: tenants
   configMap:
     name: {{ . }}
+{{- end }}
+{{- with include "ratify.contentDisk" . | int64 }}
+- name: content
+  emptyDir:
+    # A pod whose volume takes more is evicted, and what the provider keeps to is the sum of its files: a quarter is for the
+    # directory itself.
+    sizeLimit: {{ div (mul . 5) 4 | quote }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
