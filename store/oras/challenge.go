@@ -1,6 +1,11 @@
 package oras
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
 
 const (
 	// maxScopes and maxScopeBytes bound the scopes of a challenge that are asked of a token server: a read needs one.
@@ -38,7 +43,7 @@ func parseChallengeLine(line string) []challenge {
 	var list []challenge
 	for rest := line; ; {
 		rest = strings.TrimLeft(rest, " \t,")
-		word, after := token(rest)
+		word, after := cutToken(rest)
 		if word == "" {
 			return list
 		}
@@ -65,7 +70,7 @@ func isTokenRune(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
-func token(s string) (word, rest string) {
+func cutToken(s string) (word, rest string) {
 	end := strings.IndexFunc(s, func(r rune) bool { return !isTokenRune(r) })
 	if end < 0 {
 		return s, ""
@@ -76,7 +81,7 @@ func token(s string) (word, rest string) {
 // parameterValue reads a token or a quoted string (RFC 9110 §5.6.4).
 func parameterValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
-		value, rest = token(s)
+		value, rest = cutToken(s)
 		return value, rest, value != ""
 	}
 	var b strings.Builder
@@ -120,6 +125,27 @@ func (c challenge) String() string {
 		text += ",scope=" + quoted(scope)
 	}
 	return text
+}
+
+// general is the challenge as it would be for any other repository of the registry: without the scope of reading the one of
+// the path. It is empty where the challenge may be about this repository in another way.
+func (c challenge) general(path string) string {
+	realm, err := url.Parse(c.params["realm"])
+	if c.scheme != schemeBearer || err != nil || realm.RawQuery != "" {
+		return ""
+	}
+	var scopes []string
+	for scope := range strings.FieldsSeq(readScopes(c.params["scope"])) {
+		switch {
+		case scope == auth.ScopeRepository(path, auth.ActionPull):
+		case strings.HasPrefix(scope, "repository:"):
+			return ""
+		default:
+			scopes = append(scopes, scope)
+		}
+	}
+	params := map[string]string{"realm": c.params["realm"], "service": c.params["service"], "scope": strings.Join(scopes, " ")}
+	return challenge{scheme: schemeBearer, params: params}.String()
 }
 
 // quoted writes a quoted string that Go's unquoting, which oras-go uses for it, reads back as it is.

@@ -3,6 +3,7 @@ package oras
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -29,14 +30,6 @@ const (
 	// clientTTL is when the transport of an entry is built anew at the next configuration; it has no state that ages.
 	clientTTL = 30 * 24 * time.Hour
 
-	// maxTokens and maxTokenCacheBytes bound the kept tokens; there is one for each repository and credential in use.
-	maxTokens          = 4096
-	maxTokenCacheBytes = 16 << 20
-	// maxTokenBytes is the limit on a header that servers have in common; a longer token could not be used.
-	maxTokenBytes = 16 << 10
-	// tokenTTL ends tokens that a registry accepts without end. One that has ended earlier costs a 401 and a new one.
-	tokenTTL = time.Hour
-
 	// refusedFor is how long a refused credential is not tried again: long enough to spare it from being locked out by
 	// a burst of pods, short enough to be forgotten by the one who mended it.
 	refusedFor = 5 * time.Second
@@ -53,9 +46,15 @@ const (
 // that a changed credential or CA begins anew. It is bounded, and safe for concurrent use by many stores.
 type Pool struct {
 	clients *cache.Cache[*client]
-	tokens  *cache.Cache[string]
+	tokens  *cache.Cache[*token]
 	schemes *cache.Cache[auth.Scheme]
 	refused *cache.Cache[*ratify.Error]
+	// challenges are how registries ask for a token, by settings and origin.
+	challenges *cache.Cache[string]
+	renewals   *semaphore.Weighted
+	// pacers are by registry, token server or redirect host, and by credential.
+	pacers *cache.Cache[*pacer]
+	making sync.Mutex // of a new one of them
 	// tagOnly are the repositories that had no referrers API, where the fallback tag is asked for first.
 	tagOnly *cache.Cache[bool]
 	// budgets are by registry: one in an outage must not use up the retries of others.
@@ -84,7 +83,10 @@ func NewPoolWith(content blobs.Options) *Pool {
 	return &Pool{
 		content:        blobs.New(content),
 		clients:        cache.New(maxClients, maxRememberedBytes, func(*client) int64 { return 4096 }),
-		tokens:         cache.New(maxTokens, maxTokenCacheBytes, func(s string) int64 { return int64(len(s)) }),
+		tokens:         cache.New(maxTokens, maxTokenCacheBytes, func(t *token) int64 { return int64(len(t.text)) }),
+		challenges:     cache.New(maxRemembered, maxRememberedBytes, func(s string) int64 { return int64(len(s)) }),
+		renewals:       semaphore.NewWeighted(maxRenewals),
+		pacers:         cache.New(maxRemembered, maxRememberedBytes, func(*pacer) int64 { return 512 }),
 		schemes:        cache.New(maxRemembered, maxRememberedBytes, func(auth.Scheme) int64 { return 1 }),
 		refused:        cache.New(maxRemembered, maxRememberedBytes, func(e *ratify.Error) int64 { return int64(len(e.Message) + len(e.Remedy)) }),
 		tagOnly:        cache.New(maxRemembered, maxRememberedBytes, func(bool) int64 { return 1 }),
@@ -117,6 +119,18 @@ func (p *Pool) client(s clientSettings) (*client, error) {
 	c.key = key
 	p.clients.Set(key, c, clientTTL)
 	return c, nil
+}
+
+// pacer returns what holds back the requests under a key: one for all, or each would have to learn the limit.
+func (p *Pool) pacer(key string) *pacer {
+	p.making.Lock()
+	defer p.making.Unlock()
+	if pace, ok := p.pacers.Get(key); ok {
+		return pace
+	}
+	pace := &pacer{}
+	p.pacers.Set(key, pace, clientTTL)
+	return pace
 }
 
 // budget returns the retries of a registry. Two that ask for a new one at the same time may each get one; the later stays.

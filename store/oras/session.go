@@ -2,7 +2,6 @@ package oras
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,9 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/retry"
 
 	"github.com/ratify-provider/ratify"
 )
@@ -31,16 +28,22 @@ const (
 // session sends requests for one repository under one credential, and decides for each request whether it may be sent.
 // It is cheap and lives as long as the repository; what lasts longer is in the pool, under its key.
 type session struct {
-	entry  *entry
-	pool   *Pool
-	report func(hostClass string, status int)
-	host   string // as in references
-	path   string
-	origin string // where requests for the registry go
-	key    string // settings, origin and credential
-	cred   auth.Credential
-	hint   string // what to do where there is no credential, if that is known
-	auth   *auth.Client
+	entry       *entry
+	pool        *Pool
+	report      func(hostClass string, status int)
+	host        string // as in references
+	path        string
+	origin      string // where requests for the registry go
+	scheme      string // and hostport: those of origin
+	hostport    string
+	key         string // settings, origin and credential
+	registryKey string // settings and origin
+	cred        auth.Credential
+	hint        string // what to do where there is no credential, if that is known
+	auth        *auth.Client
+	scopes      context.Context // see scopesFor
+	pace        *pacer          // of the registry
+	budget      *retryBudget
 
 	authHosts, redirectHosts []hostPattern
 }
@@ -52,17 +55,18 @@ func newSession(e *entry, host, path string, cred auth.Credential, deps Deps) *s
 	}
 	authHosts, redirectHosts := builtInHosts(servingHost(host))
 	s := &session{
-		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path, cred: cred,
+		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path, cred: cred, scheme: scheme,
 		origin:    origin(&url.URL{Scheme: scheme, Host: servingHost(host)}),
 		authHosts: append(authHosts, e.authHosts...), redirectHosts: append(redirectHosts, e.redirectHosts...),
 	}
+	s.hostport = strings.TrimPrefix(s.origin, scheme+"://")
+	s.registryKey = e.client.key + s.origin
 	s.key = fingerprint(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
 		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
+	s.scopes = scopesFor(s.hostport, path)
+	s.pace, s.budget = s.pool.pacer(s.key), s.pool.budget(s.origin)
 	s.auth = &auth.Client{
-		Client: &http.Client{
-			Transport:     &retry.Transport{Base: s, Policy: func() retry.Policy { return retryPolicy{s.pool.budget(s.origin)} }},
-			CheckRedirect: s.checkRedirect,
-		},
+		Client:     &http.Client{Transport: (*sender)(s), CheckRedirect: s.checkRedirect},
 		Header:     http.Header{"User-Agent": {userAgent}},
 		ClientID:   userAgent,
 		Credential: s.credential,
@@ -84,8 +88,7 @@ func hostTexts(patterns []hostPattern) string {
 
 // credential gives the credential for the registry's own host and for no other; hostport is the one of a request.
 func (s *session) credential(_ context.Context, hostport string) (auth.Credential, error) {
-	scheme, _, _ := strings.Cut(s.origin, "://")
-	if origin(&url.URL{Scheme: scheme, Host: hostport}) != s.origin {
+	if !s.isRegistry(&url.URL{Scheme: s.scheme, Host: hostport}) {
 		return auth.EmptyCredential, nil
 	}
 	return s.cred, nil
@@ -97,27 +100,22 @@ func (s *session) get(ctx context.Context, url, accept string, consume func(*htt
 	if err := s.refusal(); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, s.pool.requestTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(limited, http.MethodGet, url, nil)
+	c := s.pool.newCall(ctx, forRegistry)
+	defer c.end()
+	c.scopes = s.scopes
+	resp, err := s.ask(c, url, accept)
 	if err != nil {
-		return s.failure(ctx, err)
-	}
-	req.Header.Set("Accept", accept)
-	req = req.WithContext(auth.AppendScopesForHost(limited, req.URL.Host, auth.ScopeRepository(s.path, auth.ActionPull)))
-	resp, err := s.auth.Do(req)
-	if err != nil {
-		return s.failure(ctx, err)
+		return s.failure(ctx, c.cause(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		_, _ = io.Copy(io.Discard, resp.Body) // bounded in RoundTrip; an error here changes nothing
+		drain(resp)
 		return s.failure(ctx, &statusError{status: resp.StatusCode})
 	}
 	err = consume(resp)
-	if limited.Err() != nil {
+	if c.Err() != nil {
 		// A server that is told of the end may close its answer properly, and what was cut off looks whole.
-		err = limited.Err()
+		err = context.Cause(c.Context)
 	}
 	if err != nil {
 		return s.failure(ctx, err)
@@ -125,23 +123,32 @@ func (s *session) get(ctx context.Context, url, accept string, consume func(*htt
 	return nil
 }
 
-// RoundTrip is where every request passes, whoever built it: it refuses what may not be sent, takes away what may not be
-// sent along, and bounds what comes back.
-func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := s.allow(req.URL, purposeOf(req)); err != nil {
-		if req.Body != nil {
-			req.Body.Close()
-		}
+// do sends a request once it is authenticated as far as is known how.
+func (s *session) do(c *call, url, accept string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(c, http.MethodGet, url, nil)
+	if err != nil {
 		return nil, err
 	}
-	sent := req.Clone(req.Context())
-	sent.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("Accept", accept)
+	return s.auth.Do(req)
+}
+
+// isRegistry tells whether a URL leads to the registry itself.
+func (s *session) isRegistry(u *url.URL) bool {
+	return u.Scheme == s.scheme && u.Host == s.hostport || origin(u) == s.origin
+}
+
+// exchange sends a request that may be sent: it takes away what may not be sent along, and bounds what comes back.
+func (s *session) exchange(req *http.Request, c *call) (*http.Response, error) {
+	sent := req.WithContext(req.Context())
+	sent.Header = req.Header.Clone()
+	sent.Header["Accept-Encoding"] = []string{"identity"}
 	// An address of a redirect may hold a signature that is meant for its host alone.
-	sent.Header.Del("Referer")
-	isToken := purposeOf(req) == forToken
-	if !isToken && origin(req.URL) != s.origin {
-		sent.Header.Del("Authorization")
-		sent.Header.Del("Cookie")
+	delete(sent.Header, "Referer")
+	isToken := c.purpose == forToken
+	if !isToken && !s.isRegistry(req.URL) {
+		delete(sent.Header, "Authorization")
+		delete(sent.Header, "Cookie")
 	}
 	resp, err := s.entry.client.RoundTrip(sent)
 	if err != nil {
@@ -160,9 +167,10 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = limitBody(resp.Body, maxErrorBytes)
 	case isToken:
 		resp.Body = limitBody(resp.Body, maxTokenAnswerBytes)
+		readLife(resp, c)
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		if err := s.reviewChallenge(resp, isToken); err != nil {
+		if err := s.challenged(resp, c); err != nil {
 			resp.Body.Close()
 			return nil, err
 		}
@@ -170,17 +178,26 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// challenged looks at a challenge that has come, and takes note of the registry's.
+func (s *session) challenged(resp *http.Response, c *call) error {
+	chosen, err := s.reviewChallenge(resp, c.purpose == forToken)
+	if err != nil || c.purpose == forToken || !s.isRegistry(resp.Request.URL) {
+		return err
+	}
+	return s.hear(c, chosen)
+}
+
 // reviewChallenge leaves of a registry's challenges the one that is answered, and refuses one that leads to a token server
 // that is not allowed. Nobody but the registry may challenge.
-func (s *session) reviewChallenge(resp *http.Response, isToken bool) error {
+func (s *session) reviewChallenge(resp *http.Response, isToken bool) (chosen challenge, err error) {
 	lines := resp.Header.Values("Www-Authenticate")
 	resp.Header.Del("Www-Authenticate")
-	if isToken || origin(resp.Request.URL) != s.origin {
-		return nil
+	if isToken || !s.isRegistry(resp.Request.URL) {
+		return challenge{}, nil
 	}
 	chosen, ok := chooseChallenge(lines)
 	if !ok {
-		return nil
+		return challenge{}, nil
 	}
 	if incomplete := s.cred.Username == "" || s.cred.Password == ""; chosen.scheme == schemeBasic && incomplete && s.cred != auth.EmptyCredential {
 		e := &ratify.Error{
@@ -188,19 +205,19 @@ func (s *session) reviewChallenge(resp *http.Response, isToken bool) error {
 			Remedy: "configure a user name and a password for this registry: an identity token is for registries that have a token server",
 		}
 		s.refuse(e, false)
-		return e
+		return challenge{}, e
 	}
 	if chosen.scheme == schemeBearer {
 		realm, err := url.Parse(chosen.params["realm"])
 		if err != nil || realm.Host == "" {
-			return &ratify.Error{Code: ratify.RegistryInvalid, Message: s.quotedName() + " asks for a token from " + ratify.Quote(chosen.params["realm"]) + ", which is no address"}
+			return challenge{}, &ratify.Error{Code: ratify.RegistryInvalid, Message: s.quotedName() + " asks for a token from " + ratify.Quote(chosen.params["realm"]) + ", which is no address"}
 		}
 		if err := s.allow(realm, forToken); err != nil {
-			return err
+			return challenge{}, err
 		}
 	}
 	resp.Header.Set("Www-Authenticate", chosen.String())
-	return nil
+	return chosen, nil
 }
 
 func limitBody(body io.ReadCloser, limit int64) io.ReadCloser {
@@ -219,20 +236,6 @@ const (
 	byRedirect
 )
 
-type tokenRequestKey struct{}
-
-// purposeOf tells by what marks it: tokenCache.Set marks the context, http.Client the request.
-func purposeOf(req *http.Request) purpose {
-	switch {
-	case req.Context().Value(tokenRequestKey{}) != nil:
-		return forToken
-	case req.Response != nil:
-		return byRedirect
-	default:
-		return forRegistry
-	}
-}
-
 // allow says whether a request may be sent: to the registry, to its token server for a token, to a redirect host by a
 // redirect. The registry chooses the addresses in challenges, redirects and links, and must not choose whom this process
 // talks to (CVE-2025-27403, CVE-2026-48978).
@@ -243,7 +246,7 @@ func (s *session) allow(u *url.URL, why purpose) error {
 			Remedy: nothingAllows,
 		}
 	}
-	if origin(u) == s.origin {
+	if s.isRegistry(u) {
 		return nil
 	}
 	secure := u.Scheme == "https"
@@ -312,56 +315,4 @@ func (s *session) refuse(e *ratify.Error, everywhere bool) {
 		key = s.key
 	}
 	s.pool.refused.Set(key, e, s.pool.refusedFor)
-}
-
-// tokenCache is the session as oras-go's cache of tokens. Keys hold the credential, which oras-go's own leaves out.
-type tokenCache session
-
-// GetScheme returns how the registry wanted to be authenticated to the last time.
-func (c *tokenCache) GetScheme(_ context.Context, registry string) (auth.Scheme, error) {
-	if scheme, ok := c.pool.schemes.Get(c.key + registry); ok {
-		return scheme, nil
-	}
-	return auth.SchemeUnknown, errdef.ErrNotFound
-}
-
-// GetToken returns the kept token for the scopes in key.
-func (c *tokenCache) GetToken(_ context.Context, registry string, scheme auth.Scheme, key string) (string, error) {
-	if token, ok := c.pool.tokens.Get(c.tokenKey(registry, scheme, key)); ok {
-		return token, nil
-	}
-	return "", errdef.ErrNotFound
-}
-
-func (c *tokenCache) tokenKey(registry string, scheme auth.Scheme, key string) string {
-	return fingerprint(c.key, registry, scheme.String(), key)
-}
-
-// Set fetches a token, once for all who ask for the same at the same time, and keeps it. The fetch is under no caller's
-// cancellation, and its context marks requests as those for a token.
-func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Scheme, key string, fetch func(context.Context) (string, error)) (string, error) {
-	id := c.tokenKey(registry, scheme, key)
-	done := c.pool.flights.DoChan(id, func() (any, error) {
-		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.pool.requestTimeout)
-		defer cancel()
-		token, err := fetch(context.WithValue(shared, tokenRequestKey{}, true))
-		if err != nil {
-			return "", err
-		}
-		if len(token) > maxTokenBytes || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-			return "", errors.New("the token is too long for a header, or has characters that no header holds")
-		}
-		c.pool.tokens.Set(id, token, tokenTTL)
-		c.pool.schemes.Set(c.key+registry, scheme, tokenTTL)
-		return token, nil
-	})
-	select {
-	case <-ctx.Done():
-		return "", ctx.Err()
-	case result := <-done:
-		if result.Err != nil {
-			return "", result.Err
-		}
-		return result.Val.(string), nil
-	}
 }
