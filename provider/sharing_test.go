@@ -123,6 +123,16 @@ func (r *paced) verifications(t *testing.T, images, each int) {
 	}
 }
 
+// counts are the requests, and the verifications of all images together.
+func (r *paced) counts() (requests, verifications int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.verified {
+		verifications += n
+	}
+	return r.requests, verifications
+}
+
 // provider is one in front of the registry, with the deadline that it has in a cluster.
 func (r *paced) provider(t testing.TB, text string) *Provider {
 	t.Helper()
@@ -204,8 +214,8 @@ func TestLimitedRegistry(t *testing.T) {
 				if took := time.Since(began); took > 48*time.Second {
 					t.Errorf("all were verified after %v", took)
 				}
-				if r.requests != 4*images {
-					t.Errorf("%d requests, want %d", r.requests, 4*images)
+				if n, _ := r.counts(); n != 4*images {
+					t.Errorf("%d requests, want %d", n, 4*images)
 				}
 				r.verifications(t, images, 1)
 			})
@@ -233,8 +243,8 @@ func TestThousandCallers(t *testing.T) {
 			}
 			callers.Wait()
 		}
-		if r.requests != 8 {
-			t.Errorf("%d requests, want 4 for each of two images", r.requests)
+		if n, _ := r.counts(); n != 8 {
+			t.Errorf("%d requests, want 4 for each of two images", n)
 		}
 		r.verifications(t, 2, 1)
 	})
@@ -260,8 +270,8 @@ func TestRollout(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if r.requests != 4*images {
-			t.Errorf("%d requests, want %d", r.requests, 4*images)
+		if n, _ := r.counts(); n != 4*images {
+			t.Errorf("%d requests, want %d", n, 4*images)
 		}
 		r.verifications(t, images, 1)
 	})
@@ -281,13 +291,13 @@ func TestRenewal(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		for _, n := range r.verified {
-			if n <= lives || n > lives*4/3 {
-				t.Errorf("%d verifications in %d lives", n, lives)
-			}
-			if m := testutil.ToFloat64(p.options.Metrics.renewals.WithLabelValues("verified")); int(m) != n-1 {
-				t.Errorf("%v renewals counted, %d verifications", m, n)
-			}
+		synctest.Wait()
+		_, n := r.counts()
+		if n <= lives || n > lives*4/3 {
+			t.Errorf("%d verifications in %d lives", n, lives)
+		}
+		if m := testutil.ToFloat64(p.options.Metrics.renewals.WithLabelValues("verified")); int(m) != n-1 {
+			t.Errorf("%v renewals counted, %d verifications", m, n)
 		}
 	})
 }
@@ -308,7 +318,9 @@ func TestRenewalsAreFew(t *testing.T) {
 				t.Fatalf("not told: %v", left)
 			}
 		}
+		r.mu.Lock()
 		r.most = 0
+		r.mu.Unlock()
 		for range 600 {
 			for batch := range slices.Chunk(keys, maxKeys) {
 				for _, a := range request(t, p, batch...) {
@@ -319,6 +331,8 @@ func TestRenewalsAreFew(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if r.most > 4 {
 			t.Errorf("%d at the same time", r.most)
 		}
@@ -395,10 +409,8 @@ func TestWhatARenewalFinds(t *testing.T) {
 				if got := code(); got != c.code {
 					t.Errorf("before the end: %s, want %s", got, c.code)
 				}
-				for _, n := range r.verified {
-					if n != c.verifications {
-						t.Errorf("%d verifications, want %d", n, c.verifications)
-					}
+				if _, n := r.counts(); n != c.verifications {
+					t.Errorf("%d verifications, want %d", n, c.verifications)
 				}
 				time.Sleep(time.Second)
 				if got := code(); got != c.end {
@@ -457,7 +469,7 @@ func BenchmarkHitAmong(b *testing.B) {
 				request.Header.Set("Content-Type", "application/json")
 				handler.ServeHTTP(w, request)
 			}
-			if n := r.requests; n != 4*images {
+			if n, _ := r.counts(); n != 4*images {
 				b.Errorf("%d requests, want %d: there were misses", n, 4*images)
 			}
 		})
