@@ -31,7 +31,7 @@ type signer struct {
 	cfg sbom.Config
 }
 
-func newSigner(t *testing.T) signer {
+func newSigner(t testing.TB) signer {
 	t.Helper()
 	key, err := cosigntest.NewKey(cosigntest.P256)
 	if err != nil {
@@ -45,7 +45,7 @@ func newSigner(t *testing.T) signer {
 }
 
 // attest attaches a bundle with a statement about about to the image.
-func (s signer) attest(t *testing.T, about ocispec.Descriptor, predicateType string, predicate any) (ocispec.Descriptor, *repository) {
+func (s signer) attest(t testing.TB, about ocispec.Descriptor, predicateType string, predicate any) (ocispec.Descriptor, *repository) {
 	t.Helper()
 	signed, err := s.key.Sign(cosigntest.Statement(about.Digest, predicateType, predicate))
 	if err != nil {
