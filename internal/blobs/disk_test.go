@@ -27,11 +27,7 @@ const soon = 5 * time.Second
 func onDisk(t *testing.T, dir string, bound int64) *Cache {
 	t.Helper()
 	c := New(Options{Dir: dir, Disk: bound})
-	t.Cleanup(func() {
-		if !isClosed(c.disk.quit) {
-			c.Close()
-		}
-	})
+	t.Cleanup(c.Close)
 	return c
 }
 
@@ -44,15 +40,6 @@ func byHand(t testing.TB, dir string, bound int64) *Cache {
 	}
 	t.Cleanup(d.forget)
 	return &Cache{memory: newMemory(0), disk: d}
-}
-
-func isClosed(c chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 // filled keeps contents of a size for keys 1 to n in dir, the lowest the oldest.
@@ -154,7 +141,7 @@ func TestSpoiltFiles(t *testing.T) {
 			dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "outside")
 			must(t, os.WriteFile(outside, good, 0o600))
 			filled(t, dir, 1, len(good))
-			c := onDisk(t, dir, 1<<20)
+			c := byHand(t, dir, 1<<20)
 			tc.spoil(t, pathOf(dir, 1), outside)
 			started := time.Now()
 			if _, ok := c.Get(t.Context(), keyOf(1), digest.FromBytes(good), 1<<20); ok {
@@ -169,9 +156,10 @@ func TestSpoiltFiles(t *testing.T) {
 			if data, err := os.ReadFile(outside); err != nil || !bytes.Equal(data, good) {
 				t.Errorf("something outside was touched: %v", err)
 			}
-			c.Put(keyOf(1), good)
-			c.Close()
-			if got := get(t, onDisk(t, dir, 1<<20), 1, good); got == tc.stays {
+			if err := c.disk.store(job{keyOf(1), good}); (err != nil) != tc.stays {
+				t.Errorf("to keep it again: %v", err)
+			}
+			if got := get(t, c, 1, good); got == tc.stays {
 				t.Errorf("kept again: %t", got)
 			}
 		})
@@ -208,7 +196,7 @@ func TestFileSwappedWhileRead(t *testing.T) {
 			dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "outside")
 			must(t, os.WriteFile(outside, good, 0o600))
 			filled(t, dir, 1, len(good))
-			c := onDisk(t, dir, 1<<20)
+			c := byHand(t, dir, 1<<20)
 			keep, err := os.Open(pathOf(dir, 1)) // so that its number is not given to another
 			must(t, err)
 			defer keep.Close()
@@ -246,7 +234,7 @@ func TestFileSwappedWhileRead(t *testing.T) {
 func TestNoChangeIsTaken(t *testing.T) {
 	dir := t.TempDir()
 	good := contentOf(1, 300)
-	c := onDisk(t, dir, 1<<20)
+	c := byHand(t, dir, 1<<20)
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range good {
 		bad := bytes.Clone(good)
@@ -289,7 +277,7 @@ func TestBoundOverRestarts(t *testing.T) {
 	dir := t.TempDir()
 	filled(t, dir, 100, 5000) // two blocks each
 	age(t, dir, 90, 2*time.Hour)
-	if !get(t, onDisk(t, dir, anySize), 90, contentOf(90, 5000)) { // it is in use, and so no longer old
+	if !get(t, byHand(t, dir, anySize), 90, contentOf(90, 5000)) { // it is in use, and so no longer old
 		t.Fatal("90 has gone")
 	}
 	age(t, dir, 95, -time.Hour) // in a time that has not come
@@ -513,6 +501,7 @@ func TestQueueIsBounded(t *testing.T) {
 			}
 			close(goOn)
 			c.Close()
+			<-d.ended // a slow disk may take longer than Close waits
 			if names, err := os.ReadDir(d.dir); err != nil || len(names) != kept+1 || d.queued.Load() != 0 {
 				t.Errorf("%d files, %v, %d bytes in the queue; want %d files", len(names), err, d.queued.Load(), kept+1)
 			}
