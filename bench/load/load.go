@@ -31,8 +31,9 @@ type Plan struct {
 	// Concurrency is how many wait for an answer at the same time, each on a connection of its own; 0 is 1.
 	Concurrency int
 	// Rate, if not 0, is how many requests are due in a second (open loop). A request that could not be sent when it was
-	// due, because all who ask were waiting, has the time since then in its latency: no wait is left out. With 0 each
-	// asker sends its next request when it has its answer (closed loop).
+	// due, because all who ask were waiting, has the time since then in its latency: no wait is left out. What the clock
+	// of an idle asker wakes it up late by is not in it, for that is not the server's. With 0 each asker sends its next
+	// request when it has its answer (closed loop).
 	Rate float64
 	// NewConnections opens one for each request, with a whole handshake.
 	NewConnections bool
@@ -194,8 +195,11 @@ func (a *asker) work(ctx context.Context) {
 		if !ok {
 			return
 		}
-		if !sleepUntil(ctx, due) {
-			return
+		if time.Until(due) > 0 {
+			if !sleepUntil(ctx, due) {
+				return
+			}
+			due = time.Now()
 		}
 		if err := a.settle(ctx, n); err != nil {
 			if a.errors == nil {

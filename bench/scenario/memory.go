@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -13,7 +14,6 @@ import (
 )
 
 const (
-	memoryTopic = "very many images in the cache"
 	// mib is 2^20 bytes: what limits of memory are given in.
 	mib = 1 << 20
 	// processLimit is the memory limit that the chart gives the pod, and goLimit the four fifths of it that it lets Go have.
@@ -27,89 +27,105 @@ const (
 	fewImages = 1000
 )
 
-// memory fills the cache with very many images, and looks what that takes.
+// memory fills the cache with very many images, and looks what that takes. Beside it runs another process that knows few, for
+// the time of a hit.
 func memory(ctx context.Context, b *Bench) ([]report.Row, error) {
 	n := b.size(100_000, 3_000)
+	topic := memoryTopic(n)
+	many, err := b.rememberer(ctx, fmt.Sprintf("with %d images", n), n)
+	if err != nil {
+		return nil, err
+	}
+	few, err := b.rememberer(ctx, fmt.Sprintf("with %d", fewImages), fewImages)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(few.remember(ctx, b, fewImages), many.remember(ctx, b, fewImages)); err != nil {
+		return nil, err
+	}
+	heapBefore, accountedBefore, err := many.settledHeap(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := many.remember(ctx, b, n-fewImages); err != nil {
+		return nil, err
+	}
+	heap, accounted, err := many.settledHeap(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := many.server.Metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	peak, err := many.server.PeakRSS()
+	if err != nil {
+		return nil, err
+	}
+	hit, err := b.hits(ctx, many, few)
+	return []report.Row{
+		{Topic: topic, Name: "verdicts kept", Figure: report.Sample{metrics["ratify_cache_entries"]}, Target: report.Count(float64(n))},
+		{Topic: topic, Name: "their bytes, as accounted", Unit: report.Megabytes, Figure: report.Sample{metrics["ratify_cache_bytes"] / 1e6}, Target: report.Below(cacheBytes / 1e6)},
+		{Topic: topic, Name: fmt.Sprintf("live heap after a collection, beyond that with %d", fewImages), Unit: report.Megabytes, Figure: report.Sample{(heap - heapBefore) / 1e6},
+			Beside: "accounted", Reference: report.Sample{(accounted - accountedBefore) / 1e6}, Target: report.Times(heapTolerance)},
+		{Topic: topic, Name: "resident memory at its highest", Unit: report.Megabytes, Figure: report.Sample{megabytes(peak)}, Target: report.Below(processLimit / 1e6)},
+		hit,
+	}, err
+}
+
+func memoryTopic(images int) string { return fmt.Sprintf("%d images in the cache", images) }
+
+// A rememberer is a ratify that has verified some images, and keeps them.
+type rememberer struct {
+	*contender
+	keys []string
+}
+
+func (b *Bench) rememberer(ctx context.Context, name string, n int) (*rememberer, error) {
 	config := b.trust(b.P256)
 	config.Cache = map[string]any{"maxEntries": roomFor(n), "maxBytes": cacheBytes, "ttl": "1h"}
 	c, err := b.ratify(ctx, setup{config: config, env: []string{fmt.Sprintf("GOMEMLIMIT=%d", goLimit)}})
 	if err != nil {
 		return nil, err
 	}
-	var keys []string
-	if keys, err = b.remember(ctx, c, keys, fewImages); err != nil {
-		return nil, err
-	}
-	heapBefore, accountedBefore, err := b.settledHeap(ctx, c, keys)
-	if err != nil {
-		return nil, err
-	}
-	few, err := b.hits(ctx, c, keys)
-	if err != nil {
-		return nil, err
-	}
-	if keys, err = b.remember(ctx, c, keys, n-fewImages); err != nil {
-		return nil, err
-	}
-	many, err := b.hits(ctx, c, keys)
-	if err != nil {
-		return nil, err
-	}
-	heap, accounted, err := b.settledHeap(ctx, c, keys)
-	if err != nil {
-		return nil, err
-	}
-	metrics, err := c.server.Metrics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	peak, err := c.server.PeakRSS()
-	name := fmt.Sprintf("%d images", n)
-	return []report.Row{
-		{Topic: memoryTopic, Name: name + ": verdicts kept", Figure: report.Sample{metrics["ratify_cache_entries"]}, Target: report.Count(float64(n))},
-		{Topic: memoryTopic, Name: name + ": bytes of them, as accounted", Unit: report.Megabytes, Figure: report.Sample{metrics["ratify_cache_bytes"] / 1e6}, Target: report.Below(cacheBytes / 1e6)},
-		{Topic: memoryTopic, Name: name + ": live heap after a collection, less what was there before", Unit: report.Megabytes, Figure: report.Sample{(heap - heapBefore) / 1e6},
-			Beside: "accounted", Reference: report.Sample{(accounted - accountedBefore) / 1e6}, Target: report.Times(heapTolerance)},
-		{Topic: memoryTopic, Name: name + ": resident memory at its highest", Unit: report.Megabytes, Figure: report.Sample{megabytes(peak)}, Target: report.Below(processLimit / 1e6)},
-		{Topic: memoryTopic, Name: name + ": time of a hit", Unit: report.Milliseconds, Figure: many,
-			Beside: fmt.Sprintf("with %d", fewImages), Reference: few, Target: report.Times(flat)},
-	}, err
+	c.name = name
+	return &rememberer{contender: c}, nil
 }
 
-// remember has ratify verify n more images, and returns their keys with those before.
-func (b *Bench) remember(ctx context.Context, c *contender, keys []string, n int) ([]string, error) {
+// remember has ratify verify n more images.
+func (r *rememberer) remember(ctx context.Context, b *Bench, n int) error {
 	for n > 0 {
 		part := min(n, fillPart)
+		b.Progress(fmt.Sprintf("fill the cache: %d images, %d to go", len(r.keys), n))
 		n -= part
-		b.Progress(fmt.Sprintf("fill the cache: %d images, %d to go", len(keys), n+part))
 		err := b.fresh(part, b.P256, func(images []world.Image) error {
-			keys = append(keys, references(images)...)
-			return fillWith(ctx, c, images)
+			r.keys = append(r.keys, references(images)...)
+			return fillWith(ctx, r.contender, images)
 		})
 		if err != nil {
-			return keys, err
+			return err
 		}
 	}
-	return keys, nil
+	return nil
 }
 
-// hits gives the median time of an answer about images that are known, some of all, for each run.
-func (b *Bench) hits(ctx context.Context, c *contender, keys []string) (report.Sample, error) {
-	stride := max(1, len(keys)/fewImages)
-	var some []string
-	for i := 0; i < len(keys); i += stride {
-		some = append(some, keys[i])
-	}
-	plan := load.Plan{Requests: load.Batches(some, 1), Total: 2 * fewImages}
-	var sample report.Sample
-	for range b.runs() {
-		result, err := ask(ctx, c.target, plan)
-		if err != nil {
-			return nil, err
+// hits compares the time of an answer about one image that is known: some of all.
+func (b *Bench) hits(ctx context.Context, many, few *rememberer) (report.Row, error) {
+	plans := map[string]load.Plan{}
+	for _, r := range []*rememberer{many, few} {
+		var some []string
+		for i := 0; i < len(r.keys); i += len(r.keys) / fewImages {
+			some = append(some, r.keys[i])
 		}
-		sample = append(sample, milliseconds(result.Percentile(0.5)))
+		plans[r.name] = load.Plan{Requests: load.Batches(some, 1), Total: 2 * fewImages}
 	}
-	return sample, nil
+	c := &contest{contenders: []*contender{many.contender, few.contender}, reference: true}
+	row := report.Row{Topic: memoryTopic(len(many.keys)), Name: "time of a hit", Unit: report.Milliseconds, Target: report.Times(flat)}
+	err := c.run(ctx, b, row.Name, func(ctx context.Context, c *contender) ([]float64, error) {
+		result, err := ask(ctx, c.target, plans[c.name])
+		return []float64{milliseconds(result.Percentile(0.5))}, err
+	})
+	return c.row(0, row), err
 }
 
 const (
@@ -122,17 +138,17 @@ const (
 
 // settledHeap gives what is alive on the heap, which is the least that is seen in a while of small garbage, and what ratify
 // says that its caches hold.
-func (b *Bench) settledHeap(ctx context.Context, c *contender, keys []string) (heap, accounted float64, err error) {
+func (r *rememberer) settledHeap(ctx context.Context, b *Bench) (heap, accounted float64, err error) {
 	b.Progress("wait for collections")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	plan := load.Plan{Requests: load.Batches(keys[:min(len(keys), fillBatch)], fillBatch), Duration: collectingTime, Concurrency: 2}
+	plan := load.Plan{Requests: load.Batches(r.keys[:fillBatch], fillBatch), Duration: collectingTime, Concurrency: 2}
 	if b.Quick {
 		plan.Duration = collectingQuick
 	}
 	asked := make(chan error, 1)
 	go func() {
-		_, err := ask(ctx, c.target, plan)
+		_, err := ask(ctx, r.target, plan)
 		asked <- err
 	}()
 	heap = math.Inf(1)
@@ -143,7 +159,7 @@ func (b *Bench) settledHeap(ctx context.Context, c *contender, keys []string) (h
 		case err := <-asked:
 			return heap, accounted, err
 		case <-look.C:
-			metrics, err := c.server.Metrics(ctx)
+			metrics, err := r.server.Metrics(ctx)
 			if err != nil {
 				return 0, 0, err
 			}
