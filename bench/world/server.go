@@ -203,7 +203,7 @@ func (s *Server) Client() *tls.Config { return s.client.Clone() }
 // StartedIn is the time from exec to the first good answer of the readiness probe; 0 for a peer.
 func (s *Server) StartedIn() time.Duration { return s.startedIn }
 
-// CPU is the processor time used since the start, in steps of 10 ms.
+// CPU is the processor time used since the start, by all its threads.
 func (s *Server) CPU() (time.Duration, error) {
 	if s.process == nil {
 		return 0, errPeer

@@ -57,6 +57,9 @@ func NewSigner(kind SignerKind) (*Signer, error) {
 	return nil, fmt.Errorf("make signer: unknown kind %q", kind)
 }
 
+// Root is the certificate in PEM that whoever trusts a signer of Notation must trust; nil for the others.
+func (s *Signer) Root() []byte { return s.root }
+
 func newNotation(kind SignerKind, root, leaf notationtest.KeyType) (*Signer, error) {
 	authority, err := notationtest.NewAuthority(notationtest.AuthorityOptions{Name: "Bench Root", Key: root})
 	if err != nil {
