@@ -4,7 +4,8 @@
 // It decides who signed, and that what was signed is about the subject; what an attestation says is for its verifier.
 // Keys are checked with the standard library; certificates, transparency logs and timestamps by sigstore-go, with a
 // trusted root that is read from a file: nothing here ever asks a network, and the only repository that it reads from is
-// the one that it is handed. Begin at Trust, New, Verifier.Signature and Verifier.Statement.
+// the one that it is handed. What was verified is remembered for the process (outcome.go). Begin at Trust, New,
+// Verifier.Signature and Verifier.Statement.
 package sigstore
 
 import (

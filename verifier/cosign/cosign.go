@@ -25,7 +25,7 @@ type Config struct {
 type Deps struct {
 	// Files reads keys and the trusted root, and remembers what it read; nil reads them all the same.
 	Files *files.Set
-	// Shared is the memory for evidence that is being verified; nil is one of its own.
+	// Shared is what all verifiers of signatures share: memory, and what was verified before; nil is one of its own.
 	Shared *sigstore.Shared
 }
 

@@ -69,7 +69,7 @@ type Package struct {
 type Deps struct {
 	// Files reads keys and trusted roots, and remembers what it read; nil reads them all the same.
 	Files *files.Set
-	// Shared is the memory for evidence that is being verified; nil is one of its own.
+	// Shared is what all verifiers of signatures share: memory, and what was verified before; nil is one of its own.
 	Shared *sigstore.Shared
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
