@@ -22,7 +22,7 @@ type Image struct {
 }
 
 // Images makes so many images that nobody has seen before, signed by the signer. The signatures are made by all processors.
-// An image takes 5 to 8 KiB of memory until Forget.
+// An image takes 4 to 8 KiB of memory until Forget.
 func (r *Registry) Images(n int, signer *Signer) ([]Image, error) {
 	images := make([]Image, n)
 	r.contentMu.Lock()

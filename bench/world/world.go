@@ -4,5 +4,5 @@
 // what must be done, the echo (RunEcho) answers what was recorded.
 //
 // It measures nothing: whoever asks the questions counts and times. It is for Linux, whose /proc tells what a process used.
-// Begin at NewRegistry, Registry.Images and Start.
+// Begin at NewRegistry, Registry.Images and StartRatify.
 package world
