@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,9 +252,8 @@ func atDigest(repository, content string) string {
 
 // value is the item's value for one key.
 func (v *verdict) value(key string) json.RawMessage {
-	var b bytes.Buffer
-	writeReport(&b, v.encoded, key)
-	return b.Bytes()
+	quoted, _ := json.Marshal(key)
+	return slices.Concat([]byte(keyPrefix), quoted, afterKey(v.encoded))
 }
 
 // compose is the response to the answers, its values as they are written.
@@ -275,4 +275,19 @@ func compose(answers []answer, requestID string) *externaldata.ProviderResponse 
 		response.Response.Items[i].Value = values.Response.Items[i].Value
 	}
 	return &response
+}
+
+// decodeRequest reads a request twice: with no key remembered, and with all of them.
+func decodeRequest(body []byte) (keys []string, unknown int, err error) {
+	var none, all *parsedKeys
+	keys, unknown, err = none.decodeRequest(body)
+	all = newParsedKeys()
+	for _, key := range keys {
+		all.put(newParsedKey(key, ratify.Subject{}))
+	}
+	again, unknownAgain, errAgain := all.decodeRequest(body)
+	if !slices.Equal(again, keys) || unknownAgain != unknown || (err == nil) != (errAgain == nil) {
+		panic(fmt.Sprintf("%q, but remembered %q", keys, again))
+	}
+	return keys, unknown, err
 }

@@ -20,14 +20,15 @@ type parsedKey struct {
 	key     string
 	subject ratify.Subject
 	id      string // the verdict's key, or where there is no digest the tag's
+	plain   bool   // see isPlain
 }
 
 func newParsedKey(key string, s ratify.Subject) *parsedKey {
 	if s.Digest == "" {
-		return &parsedKey{key, s, tagKey(s)}
+		return &parsedKey{key, s, tagKey(s), isPlain(key)}
 	}
 	s = s.At(s.Digest)
-	return &parsedKey{key, s, verdictKey(s)}
+	return &parsedKey{key, s, verdictKey(s), isPlain(key)}
 }
 
 // parsedKeys remembers the keys of known images: parsing one takes longer than all else that a hit needs. It never
@@ -39,12 +40,19 @@ type parsedKeys struct {
 
 func newParsedKeys() *parsedKeys { return &parsedKeys{seed: maphash.MakeSeed()} }
 
-func (p *parsedKeys) place(key string) *atomic.Pointer[parsedKey] {
-	return &p.places[maphash.String(p.seed, key)%keyPlaces]
+func (p *parsedKeys) get(key string) *parsedKey {
+	if k := p.places[maphash.String(p.seed, key)%keyPlaces].Load(); k != nil && k.key == key {
+		return k
+	}
+	return nil
 }
 
-func (p *parsedKeys) get(key string) *parsedKey {
-	if k := p.place(key).Load(); k != nil && k.key == key {
+// find is get for a key in a buffer. p may be nil.
+func (p *parsedKeys) find(key []byte) *parsedKey {
+	if p == nil {
+		return nil
+	}
+	if k := p.places[maphash.Bytes(p.seed, key)%keyPlaces].Load(); k != nil && k.key == string(key) {
 		return k
 	}
 	return nil
@@ -54,7 +62,7 @@ func (p *parsedKeys) put(k *parsedKey) {
 	if len(k.key) > maxRememberedKey {
 		return
 	}
-	if place := p.place(k.key); place.Load() != k {
+	if place := &p.places[maphash.String(p.seed, k.key)%keyPlaces]; place.Load() != k {
 		place.Store(k)
 	}
 }

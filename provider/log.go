@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ratify-provider/ratify"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -58,6 +59,8 @@ func encodeRecord(report *ratify.Report, verifiers json.RawMessage) ([]byte, err
 func (p *Provider) record(operation, requestID string, answers []answer, took time.Duration) {
 	r := p.newRecords(operation, requestID, took)
 	defer r.end()
+	var counter prometheus.Counter // of the code that the last answer had
+	var counted ratify.Code
 	for i := range answers {
 		a := &answers[i]
 		report, verifiers := a.report, json.RawMessage(nil)
@@ -68,7 +71,10 @@ func (p *Provider) record(operation, requestID string, answers []answer, took ti
 			report = &ratify.Report{Version: ratify.ReportVersion, Subject: shown(a.key), Timestamp: time.Now().UTC(), TraceID: ratify.NewTraceID()}
 			report.Fail(a.problem)
 		}
-		p.options.Metrics.verdicts.WithLabelValues(operation, string(report.Code)).Inc()
+		if counter == nil || counted != report.Code {
+			counter, counted = p.options.Metrics.verdicts.WithLabelValues(operation, string(report.Code)), report.Code
+		}
+		counter.Inc()
 		if report.Code == ratify.WouldBeRefused {
 			p.options.Metrics.wouldBeRefused.WithLabelValues(report.Policy, string(report.WouldBeCode)).Inc()
 		}
@@ -99,8 +105,8 @@ type records struct {
 	level   zapcore.Level
 }
 
-func (p *Provider) newRecords(operation, requestID string, took time.Duration) *records {
-	r := &records{log: p.options.Log, operation: operation, requestID: requestID, took: took, buffers: &p.buffers}
+func (p *Provider) newRecords(operation, requestID string, took time.Duration) records {
+	r := records{log: p.options.Log, operation: operation, requestID: requestID, took: took, buffers: &p.buffers}
 	if j, ok := p.options.Log.Core().(*journal); ok {
 		r.journal, r.text = j, p.buffers.get()
 	}
@@ -126,7 +132,7 @@ func (r *records) flush() {
 
 // add writes a record for one key.
 func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, verifiers json.RawMessage) {
-	if r.journal != nil && a.verdict != nil && a.problem == nil && isPlain(a.key) && len(a.key) <= ratify.MaxTextBytes {
+	if r.journal != nil && a.verdict != nil && a.problem == nil && len(a.key) <= ratify.MaxTextBytes && (a.plain || isPlain(a.key)) {
 		r.addKnown(level, a)
 		return
 	}
@@ -168,12 +174,12 @@ func (r *records) addKnown(level zapcore.Level, a *answer) {
 		r.level, r.heading = level, append(r.heading[:0], bytes.TrimSuffix(line.Bytes(), []byte("}\n"))...)
 		line.Free()
 	}
-	b, encoded := r.text, a.verdict.record
+	b := r.text
 	b.Write(r.heading)
 	b.WriteByte(',')
 	b.WriteString(keyPrefix[len("{"):])
-	writeQuoted(b, a.key)
-	b.Write(encoded[len(keyPrefix)+len(`""`) : len(encoded)-len("}")])
+	writeQuoted(b, a.key, true)
+	b.Write(bytes.TrimSuffix(afterKey(a.verdict.record), []byte("}")))
 	b.WriteString(`,"cached":`)
 	b.Write(strconv.AppendBool(b.AvailableBuffer(), a.cached))
 	b.WriteString(`,"requestID":"`)

@@ -60,7 +60,7 @@ func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []a
 			return verdictAnswer(v, err), nil
 		}
 		if v, ok := g.hit(k); ok {
-			return answer{verdict: v, cached: true}, nil
+			return answer{verdict: v, cached: true, plain: k.plain}, nil
 		}
 		return answer{}, func(ctx context.Context) answer { return g.find(ctx, k.subject) }
 	})

@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/cache"
@@ -112,7 +113,7 @@ func (p *Provider) Handler() http.Handler {
 
 func (p *Provider) refuse(status int, reason string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		p.options.Metrics.requests.WithLabelValues("none", "bad_request").Inc()
+		p.options.Metrics.requests.WithLabelValues("none", resultBadRequest).Inc()
 		send(w, status, encode(systemError(reason)))
 	})
 }
@@ -125,6 +126,7 @@ type operation func(ctx context.Context, g *generation, keys []string) []answer
 type answer struct {
 	key     string
 	verdict *verdict       // beside a problem it is for the log alone
+	plain   bool           // the key is known to be plain, see isPlain
 	pinned  string         // the item's value
 	refusal string         // the item's error
 	problem *ratify.Error  // why it could not be told
@@ -132,49 +134,95 @@ type answer struct {
 	cached  bool
 }
 
-// An exchange is the answer to one request on its way.
+// A service is one operation as it is served.
+type service struct {
+	*Provider
+	name    string
+	timeout time.Duration
+	run     operation
+	ok      prometheus.Counter // requests that were answered with items
+	latency prometheus.Observer
+}
+
+// An exchange is one request and its answer.
 type exchange struct {
-	status  int
-	result  string        // for the metric
-	answer  *bytes.Buffer // a ProviderResponse
-	release func()        // gives back the place of the answer, if it has one
+	*service
+	began  time.Time
+	ctx    *deadline
+	status int
+	result string        // for the metric
+	answer *bytes.Buffer // a ProviderResponse
+	placed bool          // whether the answer has one of the places for answers in memory
 }
 
-// serve is the way of every request: bounds, decoding, the deadline, the operation, the answer.
-func (p *Provider) serve(name string, timeout time.Duration, op operation) http.HandlerFunc {
-	latency := p.options.Metrics.latency.WithLabelValues(name)
-	return func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		ctx := withDeadline(r.Context(), began.Add(timeout))
-		defer ctx.cancel()
-		x := &exchange{status: http.StatusOK, result: "ok", answer: p.buffers.get()}
-		defer p.end(x)
-		p.contained(x, func() {
-			keys, bad := p.read(w, r, ctx.until)
-			if bad != nil {
-				p.refuseRequest(x, name, bad)
-				return
-			}
-			answers := p.answer(ctx, op, keys)
-			if x.release = p.room(ctx); x.release == nil {
-				answers = decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
-			}
-			requestID := ratify.NewTraceID()
-			p.record(name, requestID, answers, time.Since(began))
-			x.compose(answers, requestID)
-		})
-		p.options.Metrics.requests.WithLabelValues(name, x.result).Inc()
-		send(w, x.status, x.answer.Bytes())
-		latency.Observe(time.Since(began).Seconds())
+func (p *Provider) serve(name string, timeout time.Duration, op operation) http.Handler {
+	m := p.options.Metrics
+	return &service{
+		Provider: p, name: name, timeout: timeout, run: op,
+		ok: m.requests.WithLabelValues(name, resultOK), latency: m.latency.WithLabelValues(name),
 	}
 }
 
-// end gives back what the answer took.
-func (p *Provider) end(x *exchange) {
-	p.buffers.put(x.answer)
-	if x.release != nil {
-		x.release()
+// The results of requests, for the metric.
+const (
+	resultOK          = "ok"
+	resultBadRequest  = "bad_request"
+	resultSystemError = "system_error"
+)
+
+// ServeHTTP is the way of every request: bounds, decoding, the deadline, the operation, the answer.
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	x := &exchange{
+		service: s, began: began, ctx: withDeadline(r.Context(), began.Add(s.timeout)),
+		status: http.StatusOK, result: resultOK, answer: s.buffers.get(),
 	}
+	defer x.end()
+	x.contained(w, r)
+	if x.result == resultOK {
+		s.ok.Inc()
+	} else {
+		s.options.Metrics.requests.WithLabelValues(s.name, x.result).Inc()
+	}
+	send(w, x.status, x.answer.Bytes())
+	s.latency.Observe(time.Since(began).Seconds())
+}
+
+// end gives back what the exchange took.
+func (x *exchange) end() {
+	x.ctx.cancel()
+	x.buffers.put(x.answer)
+	if x.placed {
+		<-x.writers
+	}
+}
+
+// contained answers a panic as a systemError.
+func (x *exchange) contained(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if value := recover(); value != nil {
+			trace := ratify.NewTraceID()
+			x.options.Metrics.panics.Inc()
+			x.options.Log.Error("panic in a request", zap.String("traceID", trace), panicField(value), zap.ByteString("stack", debug.Stack()))
+			x.fail(resultSystemError, string(ratify.Internal)+": "+ratify.Internal.Info().Message+" (trace "+trace+")")
+		}
+	}()
+	x.reply(w, r)
+}
+
+func (x *exchange) reply(w http.ResponseWriter, r *http.Request) {
+	keys, bad := x.read(w, r, x.ctx.until)
+	if bad != nil {
+		x.refuseRequest(bad)
+		return
+	}
+	answers := x.Provider.answer(x.ctx, x.run, keys)
+	if x.placed = x.room(x.ctx); !x.placed {
+		answers = decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
+	}
+	requestID := ratify.NewTraceID()
+	x.record(x.name, requestID, answers, time.Since(x.began))
+	x.compose(answers, requestID)
 }
 
 // fail makes a systemError the whole answer.
@@ -182,19 +230,6 @@ func (x *exchange) fail(result, text string) {
 	x.result = result
 	x.answer.Reset()
 	x.answer.Write(encode(systemError(text)))
-}
-
-// contained answers a panic as a systemError.
-func (p *Provider) contained(x *exchange, answer func()) {
-	defer func() {
-		if value := recover(); value != nil {
-			trace := ratify.NewTraceID()
-			p.options.Metrics.panics.Inc()
-			p.options.Log.Error("panic in a request", zap.String("traceID", trace), panicField(value), zap.ByteString("stack", debug.Stack()))
-			x.fail("system_error", string(ratify.Internal)+": "+ratify.Internal.Info().Message+" (trace "+trace+")")
-		}
-	}()
-	answer()
 }
 
 // read bounds and decodes the request.
@@ -215,7 +250,11 @@ func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 	default:
 		return nil, &badRequest{http.StatusBadRequest, "the request could not be read whole"}
 	}
-	keys, unknown, err := decodeRequest(body.Bytes())
+	var remembered *parsedKeys
+	if g := p.current.Load(); g != nil {
+		remembered = g.keys
+	}
+	keys, unknown, err := remembered.decodeRequest(body.Bytes())
 	if unknown > 0 {
 		p.options.Metrics.unknownFields.Add(float64(unknown))
 	}
@@ -225,35 +264,34 @@ func (p *Provider) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 	return distinct(keys), nil
 }
 
-func isJSON(contentType string) bool {
-	const want = "application/json"
-	if contentType == want {
+func isJSON(header string) bool {
+	if header == contentType[0] {
 		return true
 	}
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	return err == nil && mediaType == want
+	mediaType, _, err := mime.ParseMediaType(header)
+	return err == nil && mediaType == contentType[0]
 }
 
 // refuseRequest answers a request that breaks the protocol, and leaves a record of it.
-func (p *Provider) refuseRequest(x *exchange, name string, bad *badRequest) {
+func (x *exchange) refuseRequest(bad *badRequest) {
 	requestID := ratify.NewTraceID()
-	p.options.Log.Warn("bad request", zap.String("operation", name), zap.String("reason", bad.reason), zap.String("requestID", requestID))
+	x.options.Log.Warn("bad request", zap.String("operation", x.name), zap.String("reason", bad.reason), zap.String("requestID", requestID))
 	x.status = bad.status
-	x.fail("bad_request", bad.reason+" (request "+requestID+")")
+	x.fail(resultBadRequest, bad.reason+" (request "+requestID+")")
 }
 
-// room waits for one of the places for answers in memory. Without one until the deadline it returns nil.
-func (p *Provider) room(ctx context.Context) (release func()) {
+// room waits for one of the places for answers in memory. Without one until the deadline it returns false.
+func (p *Provider) room(ctx context.Context) bool {
 	select {
 	case p.writers <- struct{}{}:
-		return func() { <-p.writers }
+		return true
 	default:
 	}
 	select {
 	case p.writers <- struct{}{}:
-		return func() { <-p.writers }
+		return true
 	case <-ctx.Done():
-		return nil
+		return false
 	}
 }
 
@@ -301,7 +339,7 @@ func imageIn(key string) string {
 // compose makes one response of the answers: all of them as items, or a systemError if one could not be told.
 func (x *exchange) compose(answers []answer, requestID string) {
 	if slices.ContainsFunc(answers, func(a answer) bool { return a.problem != nil }) {
-		x.fail("system_error", explain(answers)+" (request "+requestID+")")
+		x.fail(resultSystemError, explain(answers)+" (request "+requestID+")")
 		return
 	}
 	writeItems(x.answer, answers)
@@ -332,8 +370,12 @@ func explain(answers []answer) string {
 
 // send writes the response whole.
 func send(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	header := w.Header()
+	header["Content-Type"] = contentType
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a caller that is gone needs no answer
 }
+
+// contentType is the header's value, which is the same for all answers.
+var contentType = []string{"application/json"}

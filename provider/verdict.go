@@ -84,12 +84,8 @@ func fit(report *ratify.Report, bound int, part func(*ratify.Report) any) ([]byt
 	}
 }
 
-// writeReport writes an encoded report with the key, byte for byte, spliced in.
-func writeReport(b *bytes.Buffer, encoded []byte, key string) {
-	b.WriteString(keyPrefix)
-	writeQuoted(b, key)
-	b.Write(encoded[len(keyPrefix)+len(`""`):])
-}
+// afterKey is what follows the key in an encoded report.
+func afterKey(encoded []byte) []byte { return encoded[len(keyPrefix)+len(`""`):] }
 
 // size is what the verdict holds in memory, for the cache's bound.
 func (v *verdict) size() int64 {

@@ -42,9 +42,10 @@ type badRequest struct {
 
 func (e *badRequest) Error() string { return e.reason }
 
-// decodeRequest reads a ProviderRequest. unknown is how many fields it has that are not known.
-func decodeRequest(body []byte) (keys []string, unknown int, err error) {
-	if keys, ok := usualRequest(body); ok {
+// decodeRequest reads a ProviderRequest. unknown is how many fields it has that are not known. The keys that are remembered
+// need not be read; p may be nil.
+func (p *parsedKeys) decodeRequest(body []byte) (keys []string, unknown int, err error) {
+	if keys, ok := p.usualRequest(body); ok {
 		return keys, 0, nil
 	}
 	return anyRequest(body)
@@ -57,9 +58,9 @@ const (
 	usualTail = `"]}}`
 )
 
-// usualRequest reads a request that is spelled in the usual way and whose keys are ASCII without escapes, which leaves
-// nothing to decode. What is not, is not therefore wrong.
-func usualRequest(body []byte) (keys []string, ok bool) {
+// usualRequest reads a request that is spelled in the usual way and whose keys are plain, which leaves nothing to decode.
+// What is not, is not therefore wrong.
+func (p *parsedKeys) usualRequest(body []byte) (keys []string, ok bool) {
 	text, ok := bytes.CutPrefix(body, []byte(usualHead))
 	if !ok {
 		return nil, false
@@ -76,10 +77,14 @@ func usualRequest(body []byte) (keys []string, ok bool) {
 		var key []byte
 		key, text, ok = bytes.Cut(text, []byte(usualNext))
 		last = !ok
-		if !isPlain(key) {
+		switch k := p.find(key); {
+		case k != nil && k.plain:
+			keys = append(keys, k.key)
+		case isPlain(key):
+			keys = append(keys, string(key)) // each for itself: one that is kept must not keep the others
+		default:
 			return nil, false
 		}
-		keys = append(keys, string(key)) // each for itself: one that is kept must not keep the others
 	}
 	return keys, true
 }
@@ -307,37 +312,38 @@ func (a *answer) bytes() int {
 
 // writeItem writes the answer as an item. What is empty is left out.
 func (a *answer) writeItem(b *bytes.Buffer) {
-	opening := byte('{')
+	b.WriteByte('{')
+	first := b.Len()
 	field := func(name string) {
-		b.WriteByte(opening)
+		if b.Len() > first {
+			b.WriteByte(',')
+		}
 		b.WriteString(name)
-		opening = ','
 	}
 	if a.key != "" {
 		field(`"key":`)
-		writeQuoted(b, a.key)
+		writeQuoted(b, a.key, a.plain)
 	}
 	switch {
 	case a.verdict != nil:
 		field(`"value":`)
-		writeReport(b, a.verdict.encoded, a.key)
+		b.WriteString(keyPrefix)
+		writeQuoted(b, a.key, a.plain)
+		b.Write(afterKey(a.verdict.encoded))
 	case a.pinned != "":
 		field(`"value":`)
-		writeQuoted(b, a.pinned)
+		writeQuoted(b, a.pinned, false)
 	}
 	if a.refusal != "" {
 		field(`"error":`)
-		writeQuoted(b, a.refusal)
-	}
-	if opening == '{' {
-		b.WriteByte('{')
+		writeQuoted(b, a.refusal, false)
 	}
 	b.WriteByte('}')
 }
 
-// writeQuoted writes a text as encoding/json does.
-func writeQuoted(b *bytes.Buffer, text string) {
-	if !isPlain(text) {
+// writeQuoted writes a text as encoding/json does. plain spares the look whether it is.
+func writeQuoted(b *bytes.Buffer, text string, plain bool) {
+	if !plain && !isPlain(text) {
 		quoted, _ := json.Marshal(text) // a string always has a JSON form
 		b.Write(quoted)
 		return

@@ -90,7 +90,7 @@ func TestUsualRequests(t *testing.T) {
 	}
 	for _, keys := range [][]string{{"a"}, {""}, {"", ""}, {"a", "a", "b"}, {",", "[", "]}}"}, many} {
 		body := []byte(requestBody(keys...))
-		got, ok := usualRequest(body)
+		got, ok := (*parsedKeys)(nil).usualRequest(body)
 		if !ok || !slices.Equal(got, keys) {
 			t.Errorf("%s: %q, %t", body, got, ok)
 		}
@@ -109,9 +109,12 @@ func TestUsualRequests(t *testing.T) {
 // same makes sure that the two readers of requests do not disagree: what the quick one accepts the other one reads alike.
 func same(t testing.TB, body []byte) {
 	t.Helper()
-	keys, ok := usualRequest(body)
+	keys, ok := (*parsedKeys)(nil).usualRequest(body)
 	if !ok {
 		return
+	}
+	if again, _, err := decodeRequest(body); err != nil || !slices.Equal(again, keys) {
+		t.Errorf("%q: %q, but %q, %v", body, keys, again, err)
 	}
 	want, unknown, err := anyRequest(body)
 	if err != nil || unknown != 0 || !reflect.DeepEqual(keys, want) {
