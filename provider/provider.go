@@ -114,7 +114,7 @@ func (p *Provider) Handler() http.Handler {
 func (p *Provider) refuse(status int, reason string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		p.options.Metrics.requests.WithLabelValues("none", resultBadRequest).Inc()
-		send(w, status, encode(systemError(reason)))
+		send(w, status, systemError(reason))
 	})
 }
 
@@ -229,7 +229,7 @@ func (x *exchange) reply(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) fail(result, text string) {
 	x.result = result
 	x.answer.Reset()
-	x.answer.Write(encode(systemError(text)))
+	x.answer.Write(systemError(text))
 }
 
 // read bounds and decodes the request.

@@ -549,12 +549,25 @@ func TestLog(t *testing.T) {
 }
 
 func TestSystemErrorIsBounded(t *testing.T) {
-	r := systemError(strings.Repeat("é", maxSystemErrorBytes))
+	r := decodeResponse(t, systemError(strings.Repeat("é", maxSystemErrorBytes)))
 	if n := len(r.Response.SystemError); n > maxSystemErrorBytes || n < maxSystemErrorBytes-8 {
 		t.Errorf("%d bytes", n)
 	}
-	if systemError("").Response.SystemError == "" {
+	if decodeResponse(t, systemError("")).Response.SystemError == "" {
 		t.Error("an empty systemError is none")
+	}
+}
+
+// TestSystemErrorIsOfTheProtocol: it is what Gatekeeper's own types make of it, byte for byte.
+func TestSystemErrorIsOfTheProtocol(t *testing.T) {
+	for _, text := range []string{"plain", "<&> \" \\ \n é \u2028", "\xff"} {
+		want, err := json.Marshal(&externaldata.ProviderResponse{
+			APIVersion: externaldata.NewProviderRequest(nil).APIVersion, Kind: externaldata.ProviderResponseKind,
+			Response: externaldata.Response{Idempotent: true, SystemError: text},
+		})
+		if got := systemError(text); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("got %s, want %s, %v", got, want, err)
+		}
 	}
 }
 
