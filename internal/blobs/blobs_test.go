@@ -274,3 +274,14 @@ func BenchmarkDiskMiss(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkStore(b *testing.B) {
+	c := byHand(b, b.TempDir(), DefaultDisk)
+	data := contentOf(1, 2000)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := c.disk.store(job{keyOf(i), data}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

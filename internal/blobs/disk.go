@@ -63,13 +63,15 @@ type disk struct {
 	quit, ended chan struct{}
 
 	// The writer's own.
-	counted   bool      // whether used is what is there
+	counted   bool      // whether used and files are what is there
+	files     int       // as used
 	restUntil time.Time // before which nothing is written
 
-	// What tests put in the way, or hurry up.
-	readWait, restTime time.Duration
-	beforeOpen         func(name string) // between looking at a file and opening it
-	write              func(root *os.Root, name string, data []byte) error
+	// What tests put in the way, make smaller, or hurry up.
+	maxFiles   int
+	readWait   time.Duration
+	beforeOpen func(name string) // between looking at a file and opening it
+	write      func(root *os.Root, name string, data []byte) error
 }
 
 // A job is content to be written; data does not change.
@@ -83,7 +85,7 @@ func newDisk(o Options) *disk {
 		dir: o.Dir, bound: o.Disk, largest: o.Disk / maxShare, inFlight: o.InFlight, warn: o.Warn,
 		reads: make(chan struct{}, maxReads), jobs: make(chan job, maxQueued),
 		opened: make(chan struct{}), quit: make(chan struct{}), ended: make(chan struct{}),
-		readWait: readWait, restTime: restTime, beforeOpen: func(string) {}, write: write,
+		maxFiles: maxFiles, readWait: readWait, beforeOpen: func(string) {}, write: write,
 	}
 }
 
@@ -255,7 +257,7 @@ func (d *disk) rest(err error) {
 		d.forget()
 	}
 	d.counted = false
-	d.restUntil = time.Now().Add(d.restTime)
+	d.restUntil = time.Now().Add(restTime)
 	d.warn(fmt.Errorf("content is not kept on disk in %s: %w", d.dir, err))
 }
 
@@ -289,13 +291,8 @@ func (d *disk) store(j job) error {
 		return root.Chtimes(name, now, now)
 	}
 	size := blocks(int64(len(j.data)))
-	if !d.counted || d.used.Load()+size > d.bound {
-		if err := d.sweep(d.bound - d.bound/sweptShare - size); err != nil {
-			return err
-		}
-	}
-	if d.used.Load()+size > d.bound {
-		return errors.New("there is no room, and none can be made")
+	if err := d.makeRoom(size); err != nil {
+		return err
 	}
 	temporary := temporaryPrefix + rand.Text()
 	if err := d.write(root, temporary, j.data); err != nil {
@@ -307,6 +304,27 @@ func (d *disk) store(j job) error {
 		return err
 	}
 	d.used.Add(size)
+	d.files++
+	return nil
+}
+
+// makeRoom sees that there is room for one more file of the size. It removes more than it must, to have a while without it.
+func (d *disk) makeRoom(size int64) error {
+	if !d.counted {
+		if err := d.sweep(d.bound); err != nil {
+			return err
+		}
+	}
+	full := func() bool { return d.files >= d.maxFiles || d.used.Load()+size > d.bound }
+	if !full() {
+		return nil
+	}
+	if err := d.sweep(d.bound - d.bound/sweptShare - size); err != nil {
+		return err
+	}
+	if full() {
+		return errors.New("there is no room, and none can be made")
+	}
 	return nil
 }
 

@@ -433,6 +433,24 @@ func TestFailingDirectory(t *testing.T) {
 	}
 }
 
+// Where nothing can be removed, nothing is written: the bound holds.
+func TestNoRoomCanBeMade(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 3 {
+		must(t, os.MkdirAll(filepath.Join(pathOf(dir, i), "x"), 0o700))
+	}
+	for name, c := range map[string]*Cache{"by bytes": byHand(t, dir, 3*4096), "by files": byHand(t, dir, anySize)} {
+		c.disk.maxFiles = 3
+		if err := c.disk.store(job{keyOf(9), nil}); err == nil || !strings.Contains(err.Error(), "no room") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		c.disk.maxFiles = 4
+		if err := c.disk.store(job{keyOf(9), nil}); (err == nil) != (name == "by files") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
 // A directory that cannot be used at all does not keep the process from starting.
 func TestDirectoryThatIsNone(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
@@ -561,6 +579,46 @@ func TestNamesOfFiles(t *testing.T) {
 	}
 }
 
+// The number of files is bounded, too, and what a sweep does about files that somebody else has planted.
+func TestFilesAreCounted(t *testing.T) {
+	dir := t.TempDir()
+	c := byHand(t, dir, anySize)
+	c.disk.maxFiles = 80
+	left := func() int { return int(sizeOf(t, dir) / 4096) }
+	for i := range 70 {
+		must(t, c.disk.store(job{keyOf(i), contentOf(i, 10)}))
+	}
+	must(t, c.disk.sweep(anySize))
+	if n := left(); n != 70 {
+		t.Errorf("%d files left, want all 70", n)
+	}
+	for i := range 100 {
+		must(t, c.disk.store(job{keyOf(100 + i), contentOf(i, 10)}))
+		if n := left(); n > 80 || n != c.disk.files {
+			t.Fatalf("%d files after %d more, %d counted; want 80 at most", n, i+1, c.disk.files)
+		}
+	}
+	must(t, c.disk.sweep(70*4096))
+	plant := func(n int) {
+		for i := range n {
+			must(t, os.WriteFile(pathOf(dir, 1000+i), nil, 0o600))
+		}
+	}
+	plant(500)
+	must(t, c.disk.sweep(anySize))
+	if n := left(); n != 70 || c.Stats().DiskBytes != 70*4096 {
+		t.Errorf("%d files left, want 70: an eighth less than the bound; %+v", n, c.Stats())
+	}
+	plant(maxNames*80 + 1)
+	if err := c.disk.sweep(anySize); err == nil || !strings.Contains(err.Error(), "more than 640 files") {
+		t.Errorf("error %v", err)
+	}
+	must(t, c.disk.sweep(anySize))
+	if n := left(); n != 70 {
+		t.Errorf("%d files left after the second sweep, want 70", n)
+	}
+}
+
 func TestRemoveOldest(t *testing.T) {
 	dir := t.TempDir()
 	filled(t, dir, 10, 10)
@@ -576,11 +634,14 @@ func TestRemoveOldest(t *testing.T) {
 		found = append(found, k)
 	}
 	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
-	if gone := removeOldest(root, found, 3*4096-1, 10); gone != 3*4096 {
-		t.Errorf("%d bytes gone", gone)
+	if files, gone := removeOldest(root, found, 3*4096-1, 10); files != 3 || gone != 3*4096 {
+		t.Errorf("%d files, %d bytes gone", files, gone)
 	}
-	if gone := removeOldest(root, found[3:], 0, 5); gone != 2*4096 {
-		t.Errorf("%d bytes gone", gone)
+	if files, gone := removeOldest(root, found[3:], 0, 5); files != 2 || gone != 2*4096 {
+		t.Errorf("%d files, %d bytes gone", files, gone)
+	}
+	if files, gone := removeOldest(root, found[5:], 0, 5); files != 0 || gone != 0 {
+		t.Errorf("%d files, %d bytes gone although there was room", files, gone)
 	}
 	var left []string
 	files, err := fs.ReadDir(root.FS(), ".")

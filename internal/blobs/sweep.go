@@ -3,6 +3,7 @@ package blobs
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -15,6 +16,9 @@ const (
 	// maxFiles bounds the files that are kept, and with them what a sweep takes: 15 MB of memory for the time that it
 	// lasts, and most of a second of a processor. Thirty thousand images with one signature each have as many.
 	maxFiles = 1 << 17
+	// maxNames is how many names a sweep looks at for each file that is kept at most. A directory that somebody fills with more
+	// is given up for the time, and has less of them the next time.
+	maxNames = 8
 	// sweepStep is how many names are read at once.
 	sweepStep = 512
 	// staleAfter is when a file that is being written is none any more: its process has ended.
@@ -39,19 +43,19 @@ func (d *disk) sweep(target int64) error {
 	defer dir.Close()
 	var found []kept
 	var total int64
-	for err == nil {
+	for seen := 0; err == nil; {
 		var names []os.DirEntry
 		names, err = dir.ReadDir(sweepStep)
+		if seen += len(names); seen > maxNames*d.maxFiles {
+			return fmt.Errorf("it has more than %d files", maxNames*d.maxFiles)
+		}
 		for _, entry := range names {
 			k, ok := look(root, entry.Name(), time.Now())
-			if !ok {
-				continue
-			}
-			if len(found) == maxFiles && root.Remove(k.name) == nil {
+			if !ok || len(found) == d.maxFiles && root.Remove(k.name) == nil {
 				continue
 			}
 			total += k.bytes
-			if len(found) < maxFiles {
+			if len(found) < d.maxFiles {
 				found = append(found, k)
 			}
 		}
@@ -59,13 +63,13 @@ func (d *disk) sweep(target int64) error {
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
-	few := maxFiles
-	if len(found) == maxFiles {
-		few -= maxFiles / sweptShare
+	few := d.maxFiles
+	if len(found) == d.maxFiles {
+		few -= d.maxFiles / sweptShare
 	}
-	total -= removeOldest(root, found, total-target, few)
-	d.used.Store(total)
-	d.counted = true
+	files, gone := removeOldest(root, found, total-target, few)
+	d.files, d.counted = len(found)-files, true
+	d.used.Store(total - gone)
 	return nil
 }
 
@@ -90,10 +94,11 @@ func look(root *os.Root, name string, now time.Time) (k kept, ok bool) {
 	return k, true
 }
 
-// removeOldest removes files until excess bytes are gone and no more than few are left, and returns how many bytes are gone.
-func removeOldest(root *os.Root, found []kept, excess int64, few int) (gone int64) {
+// removeOldest removes files until excess bytes are gone and no more than few are left, and returns how many files and bytes
+// are gone.
+func removeOldest(root *os.Root, found []kept, excess int64, few int) (files int, gone int64) {
 	if excess <= 0 && len(found) <= few {
-		return 0
+		return 0, 0
 	}
 	slices.SortFunc(found, func(a, b kept) int { return cmp.Compare(a.used, b.used) })
 	for i, k := range found {
@@ -101,8 +106,9 @@ func removeOldest(root *os.Root, found []kept, excess int64, few int) (gone int6
 			break
 		}
 		if root.Remove(k.name) == nil {
+			files++
 			gone += k.bytes
 		}
 	}
-	return gone
+	return files, gone
 }
