@@ -29,6 +29,7 @@ type call struct {
 	answered string // the remembered challenge that was given in place of the registry's, if one was
 	asked    string // the challenge of the registry itself, if there was one that can be remembered
 	refused  bool   // the registry itself answered 401
+	spent    string // the token that it refused so, if one was sent
 	vain     bool   // there was no token by the challenge
 
 	// Of a call to the token server: how long the token lives, by its answer.

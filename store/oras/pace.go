@@ -37,8 +37,8 @@ const (
 )
 
 var (
-	errTurnTooLate = errors.New("its turn would come after the deadline")
-	errTooManyWait = errors.New("too many requests wait for their turn")
+	errTurnTooLate = errors.New("the request's turn does not come before the deadline")
+	errTooManyWait = errors.New("too many requests wait for their turn already")
 )
 
 // A pacer holds back the requests for one registry under one credential after it has refused some for their number (429,
@@ -75,8 +75,8 @@ type turn struct {
 	come   chan struct{}
 }
 
-// await waits until the request may be sent, and calls waiting before if it has to. Errors are the context's and the two
-// above.
+// await waits until the request may be sent, and calls waiting before if it has to. Errors are the two above, and the
+// context's where it was cancelled.
 func (p *pacer) await(ctx context.Context, t *turn, waiting func()) error {
 	if t.epoch = p.epoch.Load(); t.epoch == 0 {
 		t.sent = true
@@ -94,6 +94,9 @@ func (p *pacer) await(ctx context.Context, t *turn, waiting func()) error {
 		p.mu.Lock()
 		p.waiting.Remove(place) // does nothing where its turn has just come
 		p.mu.Unlock()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return errTurnTooLate
+		}
 		return ctx.Err()
 	}
 }
@@ -210,7 +213,7 @@ func (p *pacer) refuse(t *turn, said time.Duration) (progress bool) {
 	p.servedBefore, p.servedAtLast = p.servedAtLast, served
 	p.slow(epoch == 0, now)
 	p.refusedAt, p.resumedAt, p.accepted = now, now, 0
-	p.pause(now.Add(max(said, min(minPause<<min(p.barren, 8), maxPause))))
+	p.pause(now.Add(max(said, min(minPause<<min(max(p.barren-1, 0), 8), maxPause))))
 	p.epochs++
 	p.epoch.Store(p.epochs)
 	return progress

@@ -2,16 +2,20 @@ package oras
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
 )
@@ -189,4 +193,219 @@ func TestLimitedRegistry(t *testing.T) {
 			})
 		})
 	}
+}
+
+// bubble runs a test with a registry in memory and a clock of its own.
+func bubble(t *testing.T, before func(http.ResponseWriter, *http.Request) bool, test func(t *testing.T, f *fakeRegistry, store *Store, c fixture)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := newFixture()
+		f := &fakeRegistry{content: c.content(), before: before}
+		test(t, f, inMemory(t, f), c)
+	})
+}
+
+// The registry's word is taken where the work lasts until then, and else the answer comes at once.
+func TestWaitForALimit(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		status   int
+		after    string
+		times    int           // how often it is refused
+		deadline time.Duration // of the work; 0: none
+		want     ratify.Code
+		took     time.Duration
+		requests int
+	}{
+		{name: "429, a second", status: 429, after: "1", times: 1, deadline: time.Minute, took: time.Second, requests: 2},
+		{name: "429, a minute, no deadline", status: 429, after: "60", times: 1, took: time.Minute, requests: 2},
+		{name: "429, longer than a minute", status: 429, after: "61", times: 1, want: ratify.RateLimited, requests: 1},
+		{name: "429, longer than the work", status: 429, after: "20", times: 1, deadline: 19 * time.Second, want: ratify.RateLimited, requests: 1},
+		{name: "429, longer than a request may take", status: 429, after: "45", times: 1, deadline: time.Minute, took: 45 * time.Second, requests: 2},
+		{name: "429, a date", status: 429, after: "Sat, 01 Jan 2000 00:00:07 GMT", times: 1, took: 7 * time.Second, requests: 2}, // the bubble's clock begins in 2000
+		{name: "503, a second", status: 503, after: "1", times: 1, deadline: time.Minute, took: time.Second, requests: 2},
+		{name: "503, an hour", status: 503, after: "3600", times: 1, deadline: time.Minute, want: ratify.RegistryUnavailable, requests: 1},
+		{name: "429 for ever, a second", status: 429, after: "1", times: 1 << 20, deadline: time.Minute, want: ratify.RateLimited, took: 33 * time.Second, requests: maxSends},
+		{name: "429 for ever, a second, no deadline", status: 429, after: "1", times: 1 << 20, want: ratify.RateLimited, took: 33 * time.Second, requests: maxSends},
+		{name: "429 for ever, it does not say", status: 429, times: 1 << 20, deadline: time.Minute, want: ratify.RateLimited, took: minPause, requests: 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var count atomic.Int64
+			bubble(t, func(w http.ResponseWriter, r *http.Request) bool {
+				return count.Add(1) <= int64(tc.times) && answer(tc.status, "", nil, "Retry-After", tc.after)(w, r)
+			}, func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
+				ctx, cancel := t.Context(), context.CancelFunc(func() {})
+				if tc.deadline > 0 {
+					ctx, cancel = context.WithTimeout(ctx, tc.deadline)
+				}
+				defer cancel()
+				began := time.Now()
+				err := resolveTag(ctx, open(t, store, f.repository()), c)
+				checkFailure(t, err, tc.want)
+				if took := time.Since(began); took < tc.took || took > tc.took+tc.took/10 {
+					t.Errorf("took %v, want %v", took, tc.took)
+				}
+				if n := len(f.seen()); n != tc.requests {
+					t.Errorf("%d requests, want %d", n, tc.requests)
+				}
+			})
+		})
+	}
+}
+
+// In the time that a registry has set for itself nobody asks it, and whoever cannot wait is told at once.
+func TestWhileARegistryIsLeftAlone(t *testing.T) {
+	began := time.Time{}
+	bubble(t, func(w http.ResponseWriter, r *http.Request) bool {
+		return time.Since(began) < 10*time.Second && answer(429, "", nil, "Retry-After", "10")(w, r)
+	}, func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
+		began = time.Now()
+		var steps []string
+		first := make(chan error)
+		go func() {
+			ctx := ratify.WithProgress(t.Context(), func(step string) { steps = append(steps, step) })
+			first <- resolveTag(ctx, open(t, store, f.repository()), c)
+		}()
+		synctest.Wait()
+		if len(steps) == 0 || !strings.Contains(steps[len(steps)-1], "limits requests") {
+			t.Errorf("steps %q do not say what is waited for", steps)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		checkFailure(t, resolveTag(ctx, open(t, store, f.repository()), c), ratify.RateLimited)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("refused after %v, want at once", took)
+		}
+		// One whose caller goes away leaves its place.
+		gone, leave := context.WithCancel(t.Context())
+		second := make(chan error)
+		go func() { second <- resolveTag(gone, open(t, store, f.repository()), c) }()
+		synctest.Wait()
+		leave()
+		if err := <-second; !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want the context's", err)
+		}
+		pace := pacerOf(store, f)
+		if n := pace.waiting.Len(); n != 1 {
+			t.Errorf("%d wait, want one", n)
+		}
+		// Another credential is another account.
+		other := newSession(store.entryFor(f.host), f.host, "app", auth.Credential{Username: "u", Password: "p"}, store.deps)
+		asked := len(f.seen())
+		err := other.get(ctx, other.origin+"/v2/app/manifests/v1", "*/*", func(*http.Response) error { return nil })
+		if err == nil || len(f.seen()) != asked+1 {
+			t.Errorf("error %v, %d requests, want it to be asked", err, len(f.seen())-asked)
+		}
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		// A minute later nothing is held back.
+		time.Sleep(2 * time.Minute)
+		if err := resolveTag(t.Context(), open(t, store, f.repository()), c); err != nil || pace.epoch.Load() != 0 {
+			t.Errorf("error %v, epoch %d, want that the limit is forgotten", err, pace.epoch.Load())
+		}
+	})
+}
+
+func pacerOf(store *Store, f *fakeRegistry) *pacer {
+	return newSession(store.entryFor(f.host), f.host, "app", auth.EmptyCredential, store.deps).pace
+}
+
+// Requests are sent in the order of their arrival, and one that was refused does not lose its place.
+func TestOrderOfTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pacer
+		var early turn
+		if err := p.await(t.Context(), &early, func() { t.Error("waits before there is a limit") }); err != nil {
+			t.Fatal(err)
+		}
+		p.refuse(&early, time.Second)
+		var mu sync.Mutex
+		var order []string
+		var work sync.WaitGroup
+		queue := func(name string, place *turn) {
+			work.Go(func() {
+				if err := p.await(t.Context(), place, func() {}); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+			})
+			synctest.Wait()
+		}
+		first := &turn{}
+		queue("first", first)
+		queue("second", &turn{})
+		queue("early", &early)
+		time.Sleep(1050 * time.Millisecond) // early is sent, and no other yet
+		p.refuse(&early, time.Second)
+		queue("third", &turn{})
+		queue("early again", &early)
+		work.Wait()
+		if got := strings.Join(order, ", "); got != "early, early again, first, second, third" {
+			t.Errorf("order %s", got)
+		}
+	})
+}
+
+// The requests that wait are bounded.
+func TestTooManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pacer
+		p.refuse(&turn{}, time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range maxWaiting {
+			go func() { _ = p.await(ctx, &turn{}, func() {}) }()
+		}
+		synctest.Wait()
+		if err := p.await(ctx, &turn{}, func() {}); !errors.Is(err, errTooManyWait) {
+			t.Errorf("error %v, want %v", err, errTooManyWait)
+		}
+		cancel()
+		synctest.Wait()
+		if n := p.waiting.Len(); n != 0 {
+			t.Errorf("%d wait, want none", n)
+		}
+	})
+}
+
+// A registry that refuses everything with a time is asked a few times a minute, however many wait for it.
+func TestRegistryThatRefusesAllForALimit(t *testing.T) {
+	bubble(t, answer(429, "", nil, "Retry-After", "1"), func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
+		const atOnce = 48
+		var work errgroup.Group
+		for i := range atOnce {
+			work.Go(func() error {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				checkFailure(t, resolveTag(ctx, open(t, store, f.host+"/image"+strconv.Itoa(i)), c), ratify.RateLimited)
+				return nil
+			})
+		}
+		_ = work.Wait()
+		if n := len(f.seen()); n > atOnce+10 {
+			t.Errorf("%d requests for %d images, want a few more", n, atOnce)
+		}
+	})
+}
+
+// A token server's limit is its own, and is waited for as well.
+func TestTokenServerThatLimits(t *testing.T) {
+	var refused atomic.Bool
+	s := &shortLived{life: time.Minute}
+	bubble(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" && refused.CompareAndSwap(false, true) {
+			return answer(429, "", nil, "Retry-After", "40")(w, r)
+		}
+		return s.handle(w, r)
+	}, func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
+		began := time.Now()
+		if err := resolveTag(t.Context(), open(t, store, f.repository()), c); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < 40*time.Second || took > 45*time.Second {
+			t.Errorf("took %v, want what the token server said", took)
+		}
+	})
 }

@@ -184,7 +184,7 @@ func (s *session) challenged(resp *http.Response, c *call) error {
 	if err != nil || c.purpose == forToken || !s.isRegistry(resp.Request.URL) {
 		return err
 	}
-	return s.hear(c, chosen)
+	return s.hear(c, chosen, strings.TrimPrefix(resp.Request.Header.Get("Authorization"), "Bearer "))
 }
 
 // reviewChallenge leaves of a registry's challenges the one that is answered, and refuses one that leads to a token server

@@ -31,6 +31,8 @@ const (
 	// differ in how fast they go. What is in use is renewed when renewShare of its life is left.
 	tokenReserve = 10
 	renewShare   = 4
+	// challengeTTL ends what is remembered of registries that nobody asks any more; one that is asked corrects it itself.
+	challengeTTL = 24 * time.Hour
 	// maxTokenTime bounds the fetch of a token with its waits: all who wait for it have ended by then.
 	maxTokenTime = time.Minute
 	// maxRenewals bounds the renewals under way at the same time. What is not renewed in time is fetched by who needs it.
@@ -92,7 +94,11 @@ func (c *tokenCache) tokenKey(registry string, scheme auth.Scheme, key string) s
 func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Scheme, key string, fetch func(context.Context) (string, error)) (string, error) {
 	id := c.tokenKey(registry, scheme, key)
 	asker := callOf(ctx)
+	renewing, spent := asker.renewing, asker.spent
 	done := c.pool.flights.DoChan(id, func() (any, error) {
+		if t, ok := c.pool.tokens.Get(id); ok && !renewing && t.text != spent {
+			return t.text, nil // since it was looked for, another fetch has ended
+		}
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxTokenTime)
 		defer cancel()
 		fetching := c.pool.newCall(shared, forToken)
@@ -136,7 +142,7 @@ func (s *session) remember(c *call) {
 		s.pool.challenges.Delete(s.registryKey)
 		return
 	}
-	s.pool.challenges.Set(s.registryKey, known, maxTokenLife)
+	s.pool.challenges.Set(s.registryKey, known, challengeTTL)
 }
 
 // renew fetches a token again before it ends, so that nobody waits for it and no request is wasted on one that has ended.
@@ -193,8 +199,8 @@ func (s *session) local(req *http.Request, c *call) (*http.Response, error) {
 
 // hear takes note of the registry's own challenge. A call that asks for it because the remembered one was of no avail has
 // its answer already where the two are the same.
-func (s *session) hear(c *call, chosen challenge) error {
-	c.refused, c.asked = true, chosen.general(s.path)
+func (s *session) hear(c *call, chosen challenge, spent string) error {
+	c.refused, c.asked, c.spent = true, chosen.general(s.path), spent
 	if c.fresh && c.asked == c.answered {
 		return errSameChallenge
 	}
