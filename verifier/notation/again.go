@@ -43,8 +43,8 @@ func (st *statement) recall(ctx context.Context, subject ocispec.Descriptor, dat
 		return ratify.Result{}, false
 	}
 	now := time.Now()
-	passed, ok := st.outcomes.passes.Get(st.print.passKey(subject, data, mediaType))
-	if !ok || !passed.covers(now) {
+	passed, ok := st.outcomes.passed(st.print.passKey(subject, data, mediaType), now)
+	if !ok {
 		return ratify.Result{}, false
 	}
 	content, ok := readContent(data, mediaType, signature.Envelope.Content)
@@ -193,7 +193,7 @@ func (j *judgement) stands(ctx context.Context, v *validator, chain []*x509.Cert
 // remember keeps that the envelope passed, and its chain, for as long as no certificate of it ends.
 func (j *judgement) remember(content *signature.EnvelopeContent, now time.Time) {
 	info := content.SignerInfo
-	if j.st.outcomes == nil || !j.call.anchored || len(j.logged) > 0 || !fit(content, j.env) {
+	if j.st.outcomes == nil || len(j.logged) > 0 || !fit(content, j.env) {
 		return
 	}
 	passed := pass{from: now.Round(0), until: info.SignedAttributes.Expiry, stamp: j.stamp}

@@ -412,15 +412,17 @@ func TestKnownUnderEachLevel(t *testing.T) {
 	authority := newAuthority(t, notationtest.AuthorityOptions{})
 	signer := issue(t, authority, notationtest.LeafOptions{})
 	good := signed{notationtest.JWS, sign(t, signer, notationtest.SignOptions{})}
+	other := signed{notationtest.JWS, sign(t, issue(t, authority, notationtest.LeafOptions{CommonName: "Other"}), notationtest.SignOptions{})}
 	expired := signed{notationtest.JWS, sign(t, signer, notationtest.SignOptions{SigningTime: lastMonth, Expiry: time.Hour})}
 	foreign := signed{notationtest.JWS, sign(t, issue(t, newAuthority(t, notationtest.AuthorityOptions{}), notationtest.LeafOptions{}), notationtest.SignOptions{})}
 	for _, level := range []string{"strict", "permissive", "audit"} {
 		for _, override := range []map[trustpolicy.ValidationType]trustpolicy.ValidationAction{nil, {"revocation": "skip"}} {
 			t.Run(fmt.Sprint(level, override), func(t *testing.T) {
-				c := compare(t, settings{level: level, override: override, ca: []*x509.Certificate{authority.Root()}}, good)
+				c := compare(t, settings{level: level, override: override, ca: []*x509.Certificate{authority.Root()},
+					identities: []string{"x509.subject: CN=Example Signer,O=Example,ST=WA,C=US"}}, good)
 				expect(t, c.verify(t, sign(t, signer, notationtest.SignOptions{}), notationtest.JWS), ratify.Verified)
 				c.worked(t, notation.VerifiedSignature, notation.VerifiedNothing)
-				for _, s := range []signed{expired, foreign} {
+				for _, s := range []signed{expired, foreign, other} {
 					c.verify(t, s.envelope, s.mediaType)
 					c.worked(t, notation.VerifiedAll, notation.VerifiedAll)
 				}

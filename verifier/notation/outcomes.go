@@ -84,10 +84,11 @@ func (p pass) size() int64 {
 	return size
 }
 
-func (p pass) covers(now time.Time) bool {
-	// Round(0) compares what the walls say: it is the wall's clock that certificates go by.
-	now = now.Round(0)
-	return !now.Before(p.from) && now.Before(p.until)
+// passed returns the pass of the key, if it holds now.
+func (o *Outcomes) passed(key string, now time.Time) (pass, bool) {
+	p, ok := o.passes.Get(key)
+	now = now.Round(0) // by the wall's clock, as certificates go by it
+	return p, ok && !now.Before(p.from) && now.Before(p.until)
 }
 
 // A settingsPrint is a fingerprint of all that decides about a signature, beside the signature, clocks and revocation.
