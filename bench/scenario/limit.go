@@ -24,9 +24,9 @@ const (
 // limited asks a registry that allows so many requests a second, and answers 429 beyond. Nobody can be faster than its limit;
 // those whose time runs out must be told in time, and ask again.
 func limited(ctx context.Context, b *Bench) ([]report.Row, error) {
-	rate, n := 20, 200
+	rate, n, pause := 20, 200, limitPause
 	if b.Quick {
-		rate, n = 100, 60
+		rate, n, pause = 100, 60, crowdPause
 	}
 	c, err := b.ratify(ctx, setup{config: b.trust(b.RSA)})
 	if err != nil {
@@ -41,7 +41,7 @@ func limited(ctx context.Context, b *Bench) ([]report.Row, error) {
 	err = b.fresh(n, b.RSA, func(images []world.Image) error {
 		b.Registry.Reset()
 		requests := load.Batches(references(images), batch)
-		result, err := load.Run(ctx, c.target, load.Plan{Requests: requests, Concurrency: len(requests), Retry: limitPause})
+		result, err := load.Run(ctx, c.target, load.Plan{Requests: requests, Concurrency: len(requests), Retry: pause})
 		if err != nil {
 			return err
 		}
