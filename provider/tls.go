@@ -125,6 +125,8 @@ func (t *TLS) load(set *files.Set) (*certificates, error) {
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{pair},
 		NextProtos:   []string{"http/1.1"}, // what Gatekeeper speaks
+		// Short records at a connection's beginning are for who shows the first words before the last have come.
+		DynamicRecordSizingDisabled: true,
 		// A resumed session would carry a client certificate over a change of the client CA; Gatekeeper never resumes.
 		SessionTicketsDisabled: true,
 	}}
