@@ -43,7 +43,7 @@ const (
 
 // A Pool holds what outlives a configuration: connections, tokens, and what was learned about registries. Everything in
 // it is kept by a fingerprint of the settings that lead to it, the bytes of credentials and certificates included, so
-// that a changed credential or CA begins anew. It is bounded, and safe for concurrent use by many stores.
+// that a changed credential or CA begins anew; but for content, which is the same by whichever way it came. It is bounded, and safe for concurrent use by many stores.
 type Pool struct {
 	clients *cache.Cache[*client]
 	tokens  *cache.Cache[*token]
