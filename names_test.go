@@ -108,7 +108,7 @@ func TestManyNamesTakeNotTheSquare(t *testing.T) {
 	if err := checkNames([]byte(text.String())); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 5*time.Second { // the square would take minutes
+	if took := time.Since(began); took > 30*time.Second { // the square would take minutes
 		t.Errorf("it took %s", took)
 	}
 }

@@ -1,6 +1,7 @@
 package sigstore
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -26,6 +27,24 @@ const (
 	// half of identities with all of theirs.
 	maxOutcomeBytes = 8 << 20
 )
+
+// once verifies what was not verified before, and remembers it. Several verifiers that want the same at the same time, as
+// those of a policy do that believe the same, have it verified by one.
+func (s *Shared) once(ctx context.Context, outcome string, verify func() (Signer, error)) (Signer, error) {
+	if signer, known := s.outcomes.Get(outcome); known {
+		return signer, nil
+	}
+	return s.verifications.do(ctx, outcome, func() (Signer, error) {
+		if signer, known := s.outcomes.Get(outcome); known { // since a moment ago
+			return signer, nil
+		}
+		signer, err := verify()
+		if err == nil {
+			s.outcomes.Set(outcome, signer, outcomeLife)
+		}
+		return signer, err
+	})
+}
 
 // size is how many bytes a signer holds.
 func (s Signer) size() int64 {

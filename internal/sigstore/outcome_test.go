@@ -2,10 +2,10 @@ package sigstore_test
 
 import (
 	"bytes"
-	"context"
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -276,23 +276,25 @@ func TestRefusalsAreNotRemembered(t *testing.T) {
 	}
 }
 
-// TestVerifiedByManyAtOnce is for the race detector.
+// TestVerifiedByManyAtOnce: the verifiers of a policy that believe the same have it verified once between them.
 func TestVerifiedByManyAtOnce(t *testing.T) {
-	key := newKey(t, cosigntest.P256)
-	p, trust := newProcess(), byKey(t, key)
-	artifact := bundled(must[*cosigntest.Signed](t)(key.Sign(cosigntest.SignStatement(image.Digest))))
-	repo := newRepository(artifact)
-	done := make(chan error)
-	for range 8 {
-		v := p.verifier(t, trust)
-		go func() {
-			_, err := v.Signature(context.WithoutCancel(t.Context()), image, artifact.Descriptor, repo)
-			done <- err
-		}()
-	}
-	for range 8 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+	for name, k := range keptEvidence(t) {
+		t.Run(name, func(t *testing.T) {
+			p, repo := newProcess(), newRepository(k.artifact)
+			evidence := onlyEvidence(t, p.verifier(t, k.trust), repo, k.artifact)
+			var all sync.WaitGroup
+			for range 8 {
+				v := p.verifier(t, k.trust)
+				all.Go(func() {
+					if _, _, err := k.look(t, v, image, evidence, repo); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			if n := p.count.Load(); n != 1 {
+				t.Errorf("verified %d times", n)
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package sigstore
 import (
 	"context"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ratify-provider/ratify"
@@ -23,21 +24,23 @@ const (
 // A Shared is what all verifiers of a process share, whatever configuration they are of: the memory for evidence in parsed
 // form, what was verified before, and what is not under cosign's tags. It is safe for concurrent use.
 type Shared struct {
-	parsed   *semaphore.Weighted
-	outcomes *cache.Cache[Signer]
-	absent   *cache.Cache[struct{}]
-	lookups  *lookups
-	verified func() // is told of each signature that is verified, whatever comes of it
+	parsed        *semaphore.Weighted
+	outcomes      *cache.Cache[Signer]
+	verifications *flights[Signer]
+	absent        *cache.Cache[struct{}]
+	lookups       *flights[[]ocispec.Descriptor]
+	verified      func() // is told of each signature that is verified, whatever comes of it
 }
 
 // NewShared returns a Shared with all of its memory.
 func NewShared() *Shared {
 	return &Shared{
-		parsed:   semaphore.NewWeighted(maxParsedBytes),
-		outcomes: cache.New(maxOutcomes, maxOutcomeBytes, Signer.size),
-		absent:   cache.New(maxAbsent, maxAbsentBytes, func(struct{}) int64 { return 0 }),
-		lookups:  &lookups{running: map[string]*lookup{}},
-		verified: func() {},
+		parsed:        semaphore.NewWeighted(maxParsedBytes),
+		outcomes:      cache.New(maxOutcomes, maxOutcomeBytes, Signer.size),
+		verifications: newFlights[Signer](),
+		absent:        cache.New(maxAbsent, maxAbsentBytes, func(struct{}) int64 { return 0 }),
+		lookups:       newFlights[[]ocispec.Descriptor](),
+		verified:      func() {},
 	}
 }
 

@@ -75,23 +75,17 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 	if err != nil {
 		return Signer{}, err
 	}
-	outcome := v.outcome("signature", blob, data, subject)
-	if signer, ok := v.shared.outcomes.Get(outcome); ok {
-		return signer, nil
-	}
-	signer, err := v.signed(ctx, blob, data, subject, nil)
-	if errors.Is(err, errManifestNeeded) {
-		manifest, fetchErr := repo.Fetch(ctx, subject)
-		if fetchErr != nil {
-			return Signer{}, fetchErr
+	return v.shared.once(ctx, v.outcome("signature", blob, data, subject), func() (Signer, error) {
+		signer, err := v.signed(ctx, blob, data, subject, nil)
+		if !errors.Is(err, errManifestNeeded) {
+			return signer, err
 		}
-		signer, err = v.signed(ctx, blob, data, subject, manifest)
-	}
-	if err != nil {
-		return Signer{}, err
-	}
-	v.shared.outcomes.Set(outcome, signer, outcomeLife)
-	return signer, nil
+		manifest, err := repo.Fetch(ctx, subject)
+		if err != nil {
+			return Signer{}, err
+		}
+		return v.signed(ctx, blob, data, subject, manifest)
+	})
 }
 
 // errManifestNeeded says that what is signed is the subject's manifest, or its digest by another algorithm than the
@@ -193,13 +187,12 @@ func (v *Verifier) attested(ctx context.Context, b blob, data []byte, subject oc
 	if statement.PredicateType == SignPredicate {
 		return nil, Signer{}, fmt.Errorf("%w: a signature", ratify.ErrOtherKind)
 	}
-	outcome := v.outcome("statement", b, data, subject)
-	signer, known := v.shared.outcomes.Get(outcome)
-	if !known {
-		if signer, err = v.verifyStatement(ctx, statement, subject, manifest, found.bundle); err != nil {
-			return nil, Signer{}, err
-		}
-		v.shared.outcomes.Set(outcome, signer, outcomeLife)
+	// Whoever is at the same statement already has memory for it, and waits for nothing.
+	signer, err := v.shared.once(ctx, v.outcome("statement", b, data, subject), func() (Signer, error) {
+		return v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
+	})
+	if err != nil {
+		return nil, Signer{}, err
 	}
 	return &statement.Statement, signer, nil
 }

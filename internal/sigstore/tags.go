@@ -64,37 +64,28 @@ func (v *Verifier) findLayers(ctx context.Context, subject ocispec.Descriptor, r
 	if !v.tags || len(tag) > maxTagBytes {
 		return nil, nil
 	}
-	look := func() ([]ocispec.Descriptor, error) { return readTag(ctx, repo, tag, mediaType) }
+	look := func() ([]ocispec.Descriptor, bool, error) { return readTag(ctx, repo, tag, mediaType) }
 	if p, ok := repo.(placed); ok {
 		return v.shared.find(ctx, p.Place()+"\n"+tag, look)
 	}
-	return notThere(look())
-}
-
-// errNoTag says that there is no such tag.
-var errNoTag = errors.New("the tag is not there")
-
-func notThere(layers []ocispec.Descriptor, err error) ([]ocispec.Descriptor, error) {
-	if errors.Is(err, errNoTag) {
-		return nil, nil
-	}
+	layers, _, err := look()
 	return layers, err
 }
 
-// readTag returns the layers under a tag of cosign's.
-func readTag(ctx context.Context, repo ratify.Repository, tag, mediaType string) ([]ocispec.Descriptor, error) {
+// readTag returns the layers under a tag of cosign's, and whether it is there.
+func readTag(ctx context.Context, repo ratify.Repository, tag, mediaType string) (layers []ocispec.Descriptor, there bool, err error) {
 	collection, err := repo.Resolve(ctx, tag)
+	if problem := (*ratify.Error)(nil); errors.As(err, &problem) && problem.Code == ratify.SubjectNotFound {
+		return nil, false, nil
+	}
 	if err != nil {
-		if problem := (*ratify.Error)(nil); errors.As(err, &problem) && problem.Code == ratify.SubjectNotFound {
-			return nil, errNoTag
-		}
-		return nil, err
+		return nil, false, err
 	}
-	layers, err := readCollection(ctx, repo, collection, mediaType)
+	layers, err = readCollection(ctx, repo, collection, mediaType)
 	if problem := (*ratify.Error)(nil); errors.As(err, &problem) && problem.Code.Definitive() {
-		return []ocispec.Descriptor{{MediaType: collection.MediaType, Digest: collection.Digest, Size: collection.Size, ArtifactType: mediaType}}, nil
+		return []ocispec.Descriptor{{MediaType: collection.MediaType, Digest: collection.Digest, Size: collection.Size, ArtifactType: mediaType}}, true, nil
 	}
-	return layers, err
+	return layers, true, err
 }
 
 // readCollection reads the manifest under a tag and returns its layers.
