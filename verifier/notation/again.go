@@ -43,7 +43,7 @@ func (st *statement) recall(ctx context.Context, subject ocispec.Descriptor, dat
 		return ratify.Result{}, false
 	}
 	now := time.Now()
-	passed, ok := st.outcomes.passed(st.print.passKey(subject, data, mediaType), now)
+	passed, ok := st.outcomes.passed(passKey(st.print, subject, data, mediaType), now)
 	if !ok {
 		return ratify.Result{}, false
 	}
@@ -54,7 +54,7 @@ func (st *statement) recall(ctx context.Context, subject ocispec.Descriptor, dat
 	info := content.SignerInfo
 	env := &envelope{data: data, mediaType: mediaType, chain: info.CertificateChain,
 		scheme: info.SignedAttributes.SigningScheme, token: info.UnsignedAttributes.TimestampSignature}
-	j := &judgement{st: st, env: env, subject: subject, stamp: passed.stamp}
+	j := &judgement{st: st, env: env, subject: subject, stamp: st.outcomes.stampOf(passed)}
 	return j.settle(ctx, content, now)
 }
 
@@ -64,7 +64,7 @@ func (st *statement) verifyKnown(ctx context.Context, subject ocispec.Descriptor
 	if st.outcomes == nil {
 		return ratify.Result{}, false
 	}
-	if _, ok := st.outcomes.chains.Get(st.print.chainKey(env.scheme, env.chain)); !ok {
+	if _, ok := st.outcomes.chains.Get(chainKey(st.print, env.scheme, env.chain)); !ok {
 		return ratify.Result{}, false
 	}
 	now := time.Now()
@@ -75,7 +75,7 @@ func (st *statement) verifyKnown(ctx context.Context, subject ocispec.Descriptor
 	j := &judgement{st: st, env: env, subject: subject}
 	result, ok := j.settle(ctx, content, now)
 	if ok {
-		j.remember(content, now)
+		j.remember(content, now, VerifiedSignature)
 	}
 	return result, ok
 }
@@ -190,17 +190,23 @@ func (j *judgement) stands(ctx context.Context, v *validator, chain []*x509.Cert
 	return !wrong
 }
 
-// remember keeps that the envelope passed, and its chain, for as long as no certificate of it ends.
-func (j *judgement) remember(content *signature.EnvelopeContent, now time.Time) {
+// remember keeps that the envelope passed, for as long as no certificate of it ends; and that its chain did, if all of it
+// was verified now.
+func (j *judgement) remember(content *signature.EnvelopeContent, now time.Time, work Work) {
 	info := content.SignerInfo
 	if j.st.outcomes == nil || len(j.logged) > 0 || !fit(content, j.env) {
 		return
 	}
-	passed := pass{from: now.Round(0), until: info.SignedAttributes.Expiry, stamp: j.stamp}
+	passed := pass{from: now.Round(0), until: info.SignedAttributes.Expiry}
 	for _, cert := range info.CertificateChain {
 		passed.until = earliest(passed.until, cert.NotAfter)
 	}
 	life := min(passed.until.Sub(now), maxOutcomeLife)
-	j.st.outcomes.chains.Set(j.st.print.chainKey(j.env.scheme, info.CertificateChain), struct{}{}, life)
-	j.st.outcomes.passes.Set(j.st.print.passKey(j.subject, j.env.data, j.env.mediaType), passed, life)
+	if j.stamp != nil {
+		j.st.outcomes.keepStamp(&passed, j.stamp)
+	}
+	j.st.outcomes.passes.Set(passKey(j.st.print, j.subject, j.env.data, j.env.mediaType), passed, life)
+	if work == VerifiedAll {
+		j.st.outcomes.chains.Set(chainKey(j.st.print, j.env.scheme, info.CertificateChain), struct{}{}, life)
+	}
 }

@@ -54,7 +54,7 @@ type signed struct {
 // verify expects the same verdict each time, and that nothing which is refused was taken for known.
 func (c *comparison) verify(t testing.TB, envelope []byte, mediaType string) verdict {
 	t.Helper()
-	want := verify(t, c.whole, envelope, mediaType)
+	want := verifyOnce(t, c.whole, envelope, mediaType)
 	before := len(c.work)
 	want.expectSame(t, verify(t, c.again, envelope, mediaType))
 	if clean := want.err == nil && want.Passed && want.Code == ""; !clean && slices.ContainsFunc(c.work[before:], func(w notation.Work) bool { return w != notation.VerifiedAll }) {

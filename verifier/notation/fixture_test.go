@@ -196,15 +196,16 @@ func (v verdict) loggedOnly() []string {
 // remembered of the first time.
 func verify(t testing.TB, v *notation.Verifier, envelope []byte, mediaType string) verdict {
 	t.Helper()
-	artifact := must[*notationtest.Artifact](t)(notationtest.Attach(image, envelope, mediaType))
-	repo := holding(artifact)
-	look := func() verdict {
-		result, err := v.Verify(t.Context(), image, artifact.ManifestDescriptor, repo)
-		return verdict{result, err}
-	}
-	first := look()
-	first.expectSame(t, look())
+	first := verifyOnce(t, v, envelope, mediaType)
+	first.expectSame(t, verifyOnce(t, v, envelope, mediaType))
 	return first
+}
+
+func verifyOnce(t testing.TB, v *notation.Verifier, envelope []byte, mediaType string) verdict {
+	t.Helper()
+	artifact := must[*notationtest.Artifact](t)(notationtest.Attach(image, envelope, mediaType))
+	result, err := v.Verify(t.Context(), image, artifact.ManifestDescriptor, holding(artifact))
+	return verdict{result, err}
 }
 
 // expectSame compares all that a verdict tells, and the instants that depend on now by a few seconds.

@@ -302,7 +302,7 @@ func (st *statement) verifyAll(ctx context.Context, subject ocispec.Descriptor, 
 	j := &judgement{st: st, env: env, call: c, outcome: outcome, subject: subject}
 	result, err := j.judge(ctx, err)
 	if err == nil && result.Passed {
-		j.remember(outcome.EnvelopeContent, begun)
+		j.remember(outcome.EnvelopeContent, begun, VerifiedAll)
 	}
 	return result, err
 }

@@ -17,25 +17,29 @@ import (
 )
 
 const (
-	// maxChains bounds the chains that are remembered: a signer for each of a thousand teams or pipelines.
-	maxChains = 1_000
-	// chainBytes is what one takes beside the cache's own overhead: nothing but its key is kept.
-	chainBytes = 0
-	// passBytes is what a signature takes beside the cache's own overhead: two instants and a pointer.
-	passBytes = 64
-	// certBytes is what a parsed certificate takes beside its encoding, with all that its fields point to: 3 KiB measured.
+	// maxChains bounds the chains that are remembered: a signer for each of a thousand teams or pipelines. Of a chain only
+	// the key is kept, in the 200 bytes that the cache takes for itself; maxChainBytes is room for all of them.
+	maxChains     = 1_000
+	maxChainBytes = 1 << 20
+	// maxStampChains bounds the chains of timestamp authorities, which are kept whole, for their revocation is asked for
+	// again: a few authorities, with a new certificate each year. maxStampBytes is room for three certificates in each.
+	maxStampChains = 100
+	maxStampBytes  = 2 << 20
+	// certBytes is what a parsed certificate takes beside its encoding, with all that its fields point to: 3.4 KB measured.
 	certBytes = 4 << 10
-
+	// passBytes is what a signature takes beside the cache's own overhead: three instants, and a key of 32 bytes.
+	passBytes = 3*24 + 16 + 32
 	// maxOutcomeLife is how long anything is remembered: once in a month everything is proven anew.
 	maxOutcomeLife = 30 * 24 * time.Hour
 
+	// 50,000 signatures take 15 MB.
 	defaultOutcomeBytes   = 16 << 20
-	defaultOutcomeEntries = 25_000
+	defaultOutcomeEntries = 50_000
 )
 
 // OutcomesOptions bound what is remembered. Zero values are the defaults.
 type OutcomesOptions struct {
-	// MaxBytes and MaxEntries bound the signatures: 16 MiB, which is room for 25,000 of them.
+	// MaxBytes and MaxEntries bound the signatures: 16 MiB, 50,000.
 	MaxBytes   int64
 	MaxEntries int
 }
@@ -48,6 +52,8 @@ type OutcomesOptions struct {
 type Outcomes struct {
 	chains *cache.Cache[struct{}]
 	passes *cache.Cache[pass]
+	// stampChains are the chains that passes name.
+	stampChains *cache.Cache[[]*x509.Certificate]
 }
 
 // NewOutcomes makes an Outcomes.
@@ -55,8 +61,14 @@ func NewOutcomes(options OutcomesOptions) *Outcomes {
 	setDefault(&options.MaxBytes, defaultOutcomeBytes)
 	setDefault(&options.MaxEntries, defaultOutcomeEntries)
 	return &Outcomes{
-		chains: cache.New(maxChains, maxChains<<10, func(struct{}) int64 { return chainBytes }),
-		passes: cache.New(options.MaxEntries, options.MaxBytes, pass.size),
+		chains: cache.New(maxChains, maxChainBytes, func(struct{}) int64 { return 0 }),
+		passes: cache.New(options.MaxEntries, options.MaxBytes, func(pass) int64 { return passBytes }),
+		stampChains: cache.New(maxStampChains, maxStampBytes, func(chain []*x509.Certificate) (size int64) {
+			for _, cert := range chain {
+				size += certBytes + int64(len(cert.Raw))
+			}
+			return size
+		}),
 	}
 }
 
@@ -65,7 +77,9 @@ func NewOutcomes(options OutcomesOptions) *Outcomes {
 // a timestamp may outlive those.
 type pass struct {
 	from, until time.Time
-	stamp       *stamp // nil where none counts
+	// stamped is the time of a timestamp that was verified with the chain that stampChain is the key of; empty: none was.
+	stamped    time.Time
+	stampChain string
 }
 
 // A stamp is a timestamp that was verified, and the chain that it was verified with.
@@ -74,14 +88,22 @@ type stamp struct {
 	chain []*x509.Certificate
 }
 
-func (p pass) size() int64 {
-	size := int64(passBytes)
-	if p.stamp != nil {
-		for _, cert := range p.stamp.chain {
-			size += certBytes + int64(len(cert.Raw))
-		}
+// stampOf returns the timestamp of a pass; nil if it has none, or its chain had to go.
+func (o *Outcomes) stampOf(p pass) *stamp {
+	chain, ok := o.stampChains.Get(p.stampChain)
+	if !ok {
+		return nil
 	}
-	return size
+	return &stamp{p.stamped, chain}
+}
+
+// keepStamp makes a timestamp part of a pass that is to be kept.
+func (o *Outcomes) keepStamp(p *pass, s *stamp) {
+	key := chainKey(settingsPrint{}, "", s.chain) // a chain is what it is under all settings
+	if _, ok := o.stampChains.Get(key); !ok {
+		o.stampChains.Set(key, s.chain, maxOutcomeLife)
+	}
+	p.stamped, p.stampChain = s.at, key
 }
 
 // passed returns the pass of the key, if it holds now.
@@ -115,7 +137,7 @@ func printOf(policy trustpolicy.TrustPolicy, stores anchors, cfg Config) (settin
 }
 
 // chainKey names the fact that a chain is well formed, anchored and of a trusted identity under these settings.
-func (s settingsPrint) chainKey(scheme signature.SigningScheme, chain []*x509.Certificate) string {
+func chainKey(s settingsPrint, scheme signature.SigningScheme, chain []*x509.Certificate) string {
 	h := sha256.New()
 	h.Write(s[:])
 	writeTo(h, "chain", string(scheme))
@@ -126,7 +148,7 @@ func (s settingsPrint) chainKey(scheme signature.SigningScheme, chain []*x509.Ce
 }
 
 // passKey names the fact that an envelope is a signature for the subject under these settings.
-func (s settingsPrint) passKey(subject ocispec.Descriptor, data []byte, mediaType string) string {
+func passKey(s settingsPrint, subject ocispec.Descriptor, data []byte, mediaType string) string {
 	h := sha256.New()
 	h.Write(s[:])
 	writeTo(h, "pass", subject.MediaType, string(subject.Digest), mediaType)
