@@ -61,8 +61,8 @@ type client struct {
 	key          string
 	allowPrivate bool
 	proxyFor     func(*url.URL) (*url.URL, error)
-	direct       *http.Transport
-	proxied      *http.Transport
+	direct       *transport
+	proxied      *transport
 }
 
 func newClient(s clientSettings) (*client, error) {
@@ -80,33 +80,14 @@ func newClient(s clientSettings) (*client, error) {
 	c := &client{
 		allowPrivate: s.allowPrivate,
 		proxyFor:     func(*url.URL) (*url.URL, error) { return nil, nil },
-		direct:       newTransport(tlsConfig, s.allowPrivate),
+		direct:       newTransport(tlsConfig, s.allowPrivate, nil),
 	}
 	if s.proxy != nil {
 		c.proxyFor = (&httpproxy.Config{HTTPProxy: s.proxy.String(), HTTPSProxy: s.proxy.String(), NoProxy: s.noProxy}).ProxyFunc()
 		// Only the proxy is dialled here, and it is the operator's choice wherever it is.
-		c.proxied = newTransport(tlsConfig.Clone(), true)
-		c.proxied.Proxy = http.ProxyURL(s.proxy)
+		c.proxied = newTransport(tlsConfig.Clone(), true, http.ProxyURL(s.proxy))
 	}
 	return c, nil
-}
-
-func newTransport(tlsConfig *tls.Config, allowPrivate bool) *http.Transport {
-	return &http.Transport{
-		DialContext:            netguard.DialContext(allowPrivate),
-		TLSClientConfig:        tlsConfig,
-		TLSHandshakeTimeout:    tlsTimeout,
-		ResponseHeaderTimeout:  headerTimeout,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		MaxConnsPerHost:        maxConnsPerHost,
-		MaxIdleConnsPerHost:    maxIdleConnsPerHost,
-		MaxIdleConns:           maxIdleConns,
-		// A dial function and a TLS configuration of one's own turn HTTP/2 off unless it is asked for.
-		ForceAttemptHTTP2: true,
-		// A compressed body could grow without bound, and its length says nothing.
-		DisableCompression: true,
-	}
 }
 
 // RoundTrip sends a request that session.allow has let through.

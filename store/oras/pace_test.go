@@ -114,7 +114,7 @@ func inMemory(t *testing.T, f *fakeRegistry) *Store {
 	go server.Serve(listener)
 	f.host = "127.0.0.1:5000"
 	store := newStore(t, Deps{}, Registry{Host: f.host, PlainHTTP: true, AllowPrivate: true})
-	transport := store.entries[0].client.direct
+	transport := store.entries[0].client.direct.many
 	transport.DialContext = listener.dial
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()

@@ -308,7 +308,7 @@ func TestSlowTokenServer(t *testing.T) {
 			return false
 		}}
 		store := inMemory(t, f)
-		transport := store.entries[0].client.direct
+		transport := store.entries[0].client.direct.many
 		transport.ResponseHeaderTimeout = time.Minute
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
