@@ -25,7 +25,7 @@ const (
 	staleAfter = time.Second
 	// refusalShare of the cache's bounds is for refusals: they last for seconds, and images that are refused cost nothing to
 	// invent, so that a flood of them must not push out what is verified.
-	refusalShare = 4
+	refusalShare = 8
 )
 
 // A generation is one configuration with all that was decided under it: engine, verdicts, work under way. A new

@@ -438,7 +438,7 @@ func TestFloodOfRefusals(t *testing.T) {
 	if n := f.verifies.Load() - before; n != 0 {
 		t.Errorf("%d of %d were verified again", n, good)
 	}
-	if s := f.provider.current.Load().cached(); s.Entries > 40 || s.Evicted != 190 {
+	if s := f.provider.current.Load().cached(); s.Entries > 40 || s.Evicted != 195 {
 		t.Errorf("%+v", s)
 	}
 }
