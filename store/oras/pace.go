@@ -42,7 +42,7 @@ var (
 )
 
 // A pacer holds back the requests for one registry under one credential after it has refused some for their number (429,
-// or 503 with a time). It then sends one after the other, the oldest first, at the rate at which they are accepted, which
+// or 503 with a time). It then sends one after the other, those of the oldest image first, at the rate at which they are accepted, which
 // it learns: a refusal lowers the rate, and each accepted request raises it by a little. Until the first refusal it costs
 // two atomic operations.
 //
@@ -54,7 +54,6 @@ type pacer struct {
 
 	mu      sync.Mutex
 	waiting list.List // of *turn, by number
-	numbers uint64
 	timer   *time.Timer
 	next    time.Time // when the next request may be sent
 	rate    float64   // requests a second
@@ -67,10 +66,9 @@ type pacer struct {
 	barren                     int       // refusals in a row with nothing accepted in between
 }
 
-// A turn is one request's; it keeps its place when it is sent again.
+// A turn is one request's.
 type turn struct {
-	number uint64 // in the order of arrival; 0 was sent when nobody waited
-	sent   bool
+	number uint64 // the lowest is the next; it stays the same when the request is sent again
 	epoch  uint64 // of the pacer when it was sent
 	come   chan struct{}
 }
@@ -79,7 +77,6 @@ type turn struct {
 // context's where it was cancelled.
 func (p *pacer) await(ctx context.Context, t *turn, waiting func()) error {
 	if t.epoch = p.epoch.Load(); t.epoch == 0 {
-		t.sent = true
 		return nil
 	}
 	place, err := p.queue(ctx, t)
@@ -108,7 +105,7 @@ func (p *pacer) queue(ctx context.Context, t *turn) (*list.Element, error) {
 	now := time.Now()
 	if p.waiting.Len() == 0 && now.Sub(p.refusedAt) > forgetAfter {
 		p.epoch.Store(0)
-		t.epoch, t.sent = 0, true
+		t.epoch = 0
 		return nil, nil
 	}
 	if p.waiting.Len() == 0 && !p.next.After(now) {
@@ -120,10 +117,6 @@ func (p *pacer) queue(ctx context.Context, t *turn) (*list.Element, error) {
 	}
 	if end, ok := ctx.Deadline(); ok && p.next.After(end) {
 		return nil, errTurnTooLate
-	}
-	if t.number == 0 && !t.sent {
-		p.numbers++
-		t.number = p.numbers
 	}
 	t.come = make(chan struct{})
 	behind := p.waiting.Back()
@@ -142,7 +135,7 @@ func (p *pacer) queue(ctx context.Context, t *turn) (*list.Element, error) {
 
 // send counts a request that is sent now. Each one moves the next one on; a timer's lateness does not add up.
 func (p *pacer) send(t *turn, now time.Time) {
-	t.epoch, t.sent = p.epoch.Load(), true
+	t.epoch = p.epoch.Load()
 	if earliest := now.Add(-lateness); p.next.Before(earliest) {
 		p.next = earliest
 	}

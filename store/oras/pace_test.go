@@ -168,13 +168,19 @@ func TestLimitedRegistry(t *testing.T) {
 				f := &fakeRegistry{content: c.content(), before: l.limit(tc.delay)}
 				store := inMemory(t, f)
 				began := time.Now()
+				var mu sync.Mutex
+				var ends []time.Duration
 				var work errgroup.Group
 				work.SetLimit(tc.atOnce)
 				for i := range tc.images {
 					work.Go(func() error {
 						ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 						defer cancel()
-						return verifyImage(ctx, store, c, f.host+"/image"+strconv.Itoa(i))
+						err := verifyImage(ctx, store, c, f.host+"/image"+strconv.Itoa(i))
+						mu.Lock()
+						defer mu.Unlock()
+						ends = append(ends, time.Since(began))
+						return err
 					})
 				}
 				if err := work.Wait(); err != nil {
@@ -182,8 +188,12 @@ func TestLimitedRegistry(t *testing.T) {
 				}
 				took := time.Since(began)
 				ratio := float64(took) / float64(implied)
+				half := ends[len(ends)/2]
 				late := float64(l.deniedLate) / float64(l.accepted)
-				t.Logf("took %v, %.2f of %v; %d accepted, %d refused, %d of them late", took, ratio, implied, l.accepted, l.denied, l.deniedLate)
+				t.Logf("took %v, %.2f of %v; %d accepted, %d refused, %d of them late; half of the images done after %v", took, ratio, implied, l.accepted, l.denied, l.deniedLate, half)
+				if half > took*2/3 {
+					t.Errorf("half of the images are done after %v of %v: they wait for one another", half, took)
+				}
 				if ratio > tc.within {
 					t.Errorf("took %.2f times the time that the limit implies, want at most %.2f", ratio, tc.within)
 				}
@@ -311,11 +321,11 @@ func pacerOf(store *Store, f *fakeRegistry) *pacer {
 	return newSession(store.entryFor(f.host), f.host, "app", auth.EmptyCredential, store.deps).pace
 }
 
-// Requests are sent in the order of their arrival, and one that was refused does not lose its place.
+// Requests are sent in the order of their numbers, then of their arrival, and one that was refused does not lose its place.
 func TestOrderOfTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pacer
-		var early turn
+		early := turn{number: 1}
 		if err := p.await(t.Context(), &early, func() { t.Error("waits before there is a limit") }); err != nil {
 			t.Fatal(err)
 		}
@@ -334,16 +344,16 @@ func TestOrderOfTurns(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		first := &turn{}
-		queue("first", first)
-		queue("second", &turn{})
+		queue("second", &turn{number: 3})
+		queue("first", &turn{number: 2})
 		queue("early", &early)
 		time.Sleep(1050 * time.Millisecond) // early is sent, and no other yet
 		p.refuse(&early, time.Second)
-		queue("third", &turn{})
+		queue("last", &turn{number: 4})
+		queue("third", &turn{number: 3})
 		queue("early again", &early)
 		work.Wait()
-		if got := strings.Join(order, ", "); got != "early, early again, first, second, third" {
+		if got := strings.Join(order, ", "); got != "early, early again, first, second, third, last" {
 			t.Errorf("order %s", got)
 		}
 	})

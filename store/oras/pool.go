@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -54,7 +55,9 @@ type Pool struct {
 	renewals   *semaphore.Weighted
 	// pacers are by registry, token server or redirect host, and by credential.
 	pacers *cache.Cache[*pacer]
-	making sync.Mutex // of a new one of them
+	// arrivals counts sessions: see sender.number.
+	arrivals atomic.Uint64
+	making   sync.Mutex // of a new one of them
 	// tagOnly are the repositories that had no referrers API, where the fallback tag is asked for first.
 	tagOnly *cache.Cache[bool]
 	// budgets are by registry: one in an outage must not use up the retries of others.

@@ -26,6 +26,9 @@ const (
 	// maxSends bounds how often one request is sent because its registry limits them: one in a hundred is refused while
 	// the rate is held, and several programs that share a limit refuse one another's.
 	maxSends = 8
+	// headStart is how many requests of an image go before those of later ones: a manifest, its referrers, two pieces of
+	// evidence with two requests each, a token, and one more.
+	headStart = 8
 )
 
 // retryBudget counts what may be retried at one registry. The zero value has its reserve.
@@ -67,7 +70,7 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	s.budget.earn()
 	pace := s.pacer(req.URL)
-	var place turn
+	place := turn{number: s.number()}
 	for sends := 1; ; sends++ {
 		if err := s.await(req, c, pace, &place); err != nil {
 			closeBody(req)
@@ -81,6 +84,16 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 			drain(resp)
 		}
 	}
+}
+
+// number is the place of the session's next request among those that wait for a turn: an image that was begun goes before one
+// that came later, so that some are verified while others wait, and not all of them at the end. What a registry attaches to
+// an image in masses has no such right.
+func (s *sender) number() uint64 {
+	if s.asked.Add(1) > headStart {
+		return s.pool.arrivals.Add(1)
+	}
+	return s.arrival
 }
 
 // await waits for the request's turn. The time is not the request's own.

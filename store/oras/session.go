@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 
@@ -45,6 +46,9 @@ type session struct {
 	pace        *pacer          // of the registry
 	budget      *retryBudget
 
+	arrival uint64        // among the sessions of the pool
+	asked   atomic.Uint64 // requests so far
+
 	authHosts, redirectHosts []hostPattern
 }
 
@@ -64,6 +68,7 @@ func newSession(e *entry, host, path string, cred auth.Credential, deps Deps) *s
 	s.key = fingerprint(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
 		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
 	s.scopes = scopesFor(s.hostport, path)
+	s.arrival = s.pool.arrivals.Add(1)
 	s.pace, s.budget = s.pool.pacer(s.key), s.pool.budget(s.origin)
 	s.auth = &auth.Client{
 		Client:     &http.Client{Transport: (*sender)(s), CheckRedirect: s.checkRedirect},

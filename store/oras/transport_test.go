@@ -103,7 +103,7 @@ func TestConnections(t *testing.T) {
 		http2       bool
 		atMost, new int // connections for the first batch, and for the next one
 	}{
-		{"HTTP/1.1", false, requests + 1, 1}, // the very first connection is among the few
+		{"HTTP/1.1", false, requests + 1, 1},     // the very first connection is among the few
 		{"HTTP/2", true, 4 * fewConns, fewConns}, // which of two is full is found out by trying
 	} {
 		t.Run(tc.name, func(t *testing.T) {
