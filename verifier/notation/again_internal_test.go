@@ -182,6 +182,22 @@ func TestPassed(t *testing.T) {
 	}
 }
 
+// TestStampChains keeps the chain of a timestamp, and finds it by what it consists of.
+func TestStampChains(t *testing.T) {
+	env, _ := opened(t, notationtest.AuthorityOptions{Intermediates: 1}, notationtest.SignOptions{})
+	o, at := NewOutcomes(OutcomesOptions{}), time.Now()
+	var p pass
+	if o.keepStamp(&p, &stamp{at, env.chain}); o.stampOf(p) == nil || !o.stampOf(p).at.Equal(at) || !sameChain(o.stampOf(p).chain, env.chain) {
+		t.Errorf("the timestamp is not what was kept: %v", o.stampOf(p))
+	}
+	if o.stampOf(pass{}) != nil {
+		t.Error("a pass without a timestamp has one")
+	}
+	if !o.knowStampChain(env.chain) || o.knowStampChain(env.chain[1:]) || (*Outcomes)(nil).knowStampChain(env.chain) {
+		t.Error("another chain is known than the one that was kept")
+	}
+}
+
 // TestFormatOfAnotherLibrary hands over envelopes that are not built as the library's are today.
 func TestFormatOfAnotherLibrary(t *testing.T) {
 	type empty struct{ signature.Envelope }

@@ -20,13 +20,32 @@ type benchCase struct {
 	name          string
 	leaf, issuer  notationtest.KeyType
 	intermediates int
+	stamped       bool
 }
 
 // benchCases are the hierarchies of the figures in the manual: the issuer's key decides what a chain costs.
 var benchCases = []benchCase{
-	{"RSA-2048 by RSA-3072", notationtest.RSA2048, notationtest.RSA3072, 0},
-	{"RSA-2048 by RSA-3072, chain of three", notationtest.RSA2048, notationtest.RSA3072, 1},
-	{"P-256 by P-256", notationtest.P256, notationtest.P256, 0},
+	{"RSA-2048 by RSA-3072", notationtest.RSA2048, notationtest.RSA3072, 0, false},
+	{"RSA-2048 by RSA-3072, chain of three", notationtest.RSA2048, notationtest.RSA3072, 1, false},
+	{"RSA-2048 by RSA-3072, timestamp", notationtest.RSA2048, notationtest.RSA3072, 0, true},
+	{"P-256 by P-256", notationtest.P256, notationtest.P256, 0, false},
+}
+
+// make makes a few signatures by one signer, and the settings that trust him.
+func (c benchCase) make(b *testing.B, mediaType string, count int) (s settings, envelopes [][]byte) {
+	b.Helper()
+	authority := newAuthority(b, notationtest.AuthorityOptions{Key: c.issuer, Intermediates: c.intermediates})
+	s.ca = []*x509.Certificate{authority.Root()}
+	options := notationtest.SignOptions{MediaType: mediaType}
+	if c.stamped {
+		options.Timestamp = newTSA(b, notationtest.TimestampOptions{})
+		s.tsa = []*x509.Certificate{options.Timestamp.Authority.Root()}
+	}
+	signer := issue(b, authority, notationtest.LeafOptions{Key: c.leaf})
+	for range count {
+		envelopes = append(envelopes, sign(b, signer, options))
+	}
+	return s, envelopes
 }
 
 func benchName(name, mediaType string) string {
@@ -45,17 +64,19 @@ func BenchmarkLibrary(b *testing.B) {
 	for _, c := range benchCases {
 		for _, mediaType := range formats {
 			b.Run(benchName(c.name, mediaType), func(b *testing.B) {
-				authority := newAuthority(b, notationtest.AuthorityOptions{Key: c.issuer, Intermediates: c.intermediates})
-				envelope := sign(b, issue(b, authority, notationtest.LeafOptions{Key: c.leaf}), notationtest.SignOptions{MediaType: mediaType})
-				root := []*x509.Certificate{authority.Root()}
-				s := settings{ca: root}
+				s, envelopes := c.make(b, mediaType, 1)
 				document := s.config(b).TrustPolicy
-				store := certStore(func(context.Context, truststore.Type, string) ([]*x509.Certificate, error) { return root, nil })
+				store := certStore(func(_ context.Context, kind truststore.Type, _ string) ([]*x509.Certificate, error) {
+					if kind == truststore.TypeTSA {
+						return s.tsa, nil
+					}
+					return s.ca, nil
+				})
 				v := must[notationgo.Verifier](b)(verifier.New(&trustpolicy.Document{Version: document.Version, TrustPolicies: document.TrustPolicies}, store, nil))
 				options := notationgo.VerifierVerifyOptions{ArtifactReference: repository + "@" + image.Digest.String(), SignatureMediaType: mediaType}
 				b.ReportAllocs()
 				for b.Loop() {
-					if _, err := v.Verify(b.Context(), image, envelope, options); err != nil {
+					if _, err := v.Verify(b.Context(), image, envelopes[0], options); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -77,13 +98,12 @@ func BenchmarkVerify(b *testing.B) {
 }
 
 func benchmarkVerify(b *testing.B, c benchCase, mediaType string, work notation.Work) {
-	authority := newAuthority(b, notationtest.AuthorityOptions{Key: c.issuer, Intermediates: c.intermediates})
-	signer := issue(b, authority, notationtest.LeafOptions{Key: c.leaf})
+	s, envelopes := c.make(b, mediaType, 2)
 	var seen notation.Work
-	s := settings{ca: []*x509.Certificate{authority.Root()}, observe: func(w notation.Work) { seen = w }}
-	artifacts := make([]*notationtest.Artifact, 2)
+	s.observe = func(w notation.Work) { seen = w }
+	artifacts := make([]*notationtest.Artifact, len(envelopes))
 	for i := range artifacts {
-		artifacts[i] = must[*notationtest.Artifact](b)(notationtest.Attach(image, sign(b, signer, notationtest.SignOptions{MediaType: mediaType}), mediaType))
+		artifacts[i] = must[*notationtest.Artifact](b)(notationtest.Attach(image, envelopes[i], mediaType))
 	}
 	switch work {
 	case notation.VerifiedAll:

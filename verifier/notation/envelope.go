@@ -45,6 +45,7 @@ type envelope struct {
 	chain     []*x509.Certificate
 	scheme    signature.SigningScheme
 	token     []byte // RFC 3161, not covered by the signature
+	parsed    *tspclient.SignedToken
 }
 
 func malformed(format string, args ...any) *ratify.Error {
@@ -194,10 +195,19 @@ func (e *envelope) checkToken() error {
 	if err != nil {
 		return nil
 	}
+	e.parsed = token
 	if n := max(len(token.Certificates), len(token.SignerInfos)); n > maxChain {
 		return tooMuch("its timestamp has %d certificates or signatures, more than %d", n, maxChain)
 	}
 	return checkKeys(token.Certificates)
+}
+
+// signedToken parses the token, unless checkToken has.
+func (e *envelope) signedToken() (*tspclient.SignedToken, error) {
+	if e.parsed != nil {
+		return e.parsed, nil
+	}
+	return tspclient.ParseSignedToken(e.token)
 }
 
 // checkDepth walks CBOR (RFC 8949 section 3) without decoding it and refuses what is nested deeper than max, or cut short.

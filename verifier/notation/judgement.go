@@ -1,6 +1,7 @@
 package notation
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -16,7 +17,6 @@ import (
 	"github.com/notaryproject/notation-go/verifier"
 	"github.com/notaryproject/notation-go/verifier/trustpolicy"
 	"github.com/notaryproject/notation-go/verifier/truststore"
-	"github.com/notaryproject/tspclient-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify"
@@ -328,10 +328,10 @@ func (j *judgement) timestamp(ctx context.Context, content *signature.EnvelopeCo
 		return j.stamp, nil
 	}
 	info := content.SignerInfo
-	if !j.st.hasTSA || len(info.UnsignedAttributes.TimestampSignature) == 0 || info.SignedAttributes.SigningScheme != signature.SigningSchemeX509 {
+	if !j.st.hasTSA || len(j.env.token) == 0 || !bytes.Equal(j.env.token, info.UnsignedAttributes.TimestampSignature) || info.SignedAttributes.SigningScheme != signature.SigningSchemeX509 {
 		return nil, errors.New("no timestamp that counts")
 	}
-	token, err := tspclient.ParseSignedToken(info.UnsignedAttributes.TimestampSignature)
+	token, err := j.env.signedToken()
 	if err != nil {
 		return nil, err
 	}
@@ -352,8 +352,10 @@ func (j *judgement) timestamp(ctx context.Context, content *signature.EnvelopeCo
 	if err != nil {
 		return nil, err
 	}
-	if err := nx509.ValidateTimestampingCertChain(chain); err != nil {
-		return nil, err
+	if !j.st.outcomes.knowStampChain(chain) {
+		if err := nx509.ValidateTimestampingCertChain(chain); err != nil {
+			return nil, err
+		}
 	}
 	for _, cert := range info.CertificateChain {
 		if !stamped.BoundedAfter(cert.NotBefore) || !stamped.BoundedBefore(cert.NotAfter) {

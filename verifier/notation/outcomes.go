@@ -97,9 +97,21 @@ func (o *Outcomes) stampOf(p pass) *stamp {
 	return &stamp{p.stamped, chain}
 }
 
+// knowStampChain tells whether a chain is well formed, for what is kept was found to be.
+func (o *Outcomes) knowStampChain(chain []*x509.Certificate) bool {
+	if o == nil {
+		return false
+	}
+	_, ok := o.stampChains.Get(stampChainKey(chain))
+	return ok
+}
+
+// stampChainKey is the same under all settings: it says of a chain nothing that depends on them.
+func stampChainKey(chain []*x509.Certificate) string { return chainKey(settingsPrint{}, "", chain) }
+
 // keepStamp makes a timestamp part of a pass that is to be kept.
 func (o *Outcomes) keepStamp(p *pass, s *stamp) {
-	key := chainKey(settingsPrint{}, "", s.chain) // a chain is what it is under all settings
+	key := stampChainKey(s.chain)
 	if _, ok := o.stampChains.Get(key); !ok {
 		o.stampChains.Set(key, s.chain, maxOutcomeLife)
 	}
