@@ -184,6 +184,7 @@ func (g *generation) renew(s ratify.Subject, key string, v *verdict) {
 	}
 	idle, wanted := context.WithTimeout(g.work, workTime)
 	work := func(ctx context.Context, f *flight) {
+		defer wanted() // the context's timer, where nobody came
 		release, err := g.slots.acquireSpare(idle, shareOf(s))
 		if err != nil {
 			f.verdict, f.err = g.decide(ctx, s, key, nil)
@@ -299,10 +300,14 @@ func (g *generation) tag(s ratify.Subject) (ocispec.Descriptor, bool) {
 func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 	s = s.At(desc.Digest)
 	key := verdictKey(s)
-	// Where there is no room for it, it is left to whoever asks.
-	if _, _, ok := g.known(key); !ok {
-		_, _ = g.join("verify "+key, s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, key, &desc) })
+	if v, renew, ok := g.known(key); ok {
+		if renew {
+			g.renew(s, key, v)
+		}
+		return
 	}
+	// Where there is no room for it, it is left to whoever asks.
+	_, _ = g.join("verify "+key, s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, key, &desc) })
 }
 
 // refusal makes a verdict of an error that is definitive, so that it is answered as one, and of any where the policy only

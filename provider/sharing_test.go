@@ -366,6 +366,54 @@ func TestRenewalMakesRoom(t *testing.T) {
 	}
 }
 
+// TestMutationRenews: a mutation that finds the verdict renews it, too, for what it asks is what will be verified.
+func TestMutationRenews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &paced{delay: time.Millisecond}
+		p := r.provider(t, "cache: {ttl: 100s, tagTTL: 1h}")
+		g := p.current.Load()
+		request(t, p, "reg.example/app:1")
+		time.Sleep(95 * time.Second)
+		p.mutate(t.Context(), g, []string{"reg.example/app:1"})
+		synctest.Wait()
+		time.Sleep(4 * time.Second)
+		r.verifications(t, 1, 2)
+	})
+}
+
+// TestWantedRenewal: a renewal for which there was no place gets one like any other work once somebody waits for it, and so
+// does whoever asks.
+func TestWantedRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &paced{delay: 100 * time.Millisecond}
+		p := r.provider(t, "cache: {ttl: 100s}\nconcurrency: 8")
+		g, key := p.current.Load(), atDigest("app", "x")
+		for range 2 { // as many as leave nothing to work that nobody waits for
+			release, ok := g.slots.try("other.example")
+			if !ok {
+				t.Fatal("no place")
+			}
+			defer release()
+		}
+		request(t, p, key)
+		time.Sleep(95 * time.Second)
+		request(t, p, key)
+		synctest.Wait()
+		if len(g.flights) != 1 || g.slots.waiting.Len() != 1 {
+			t.Fatalf("%d flights, %d waiting, want the renewal", len(g.flights), g.slots.waiting.Len())
+		}
+		time.Sleep(6 * time.Second)
+		if a := request(t, p, key)[0]; a.problem != nil || a.cached {
+			t.Errorf("%+v", a)
+		}
+		r.verifications(t, 1, 2)
+		synctest.Wait()
+		if len(g.flights) != 0 || g.slots.waiting.Len() != 0 || g.slots.free != 6 || g.queue.free != maxFlights {
+			t.Errorf("%d flights, %d waiting, %d and %d places free", len(g.flights), g.slots.waiting.Len(), g.slots.free, g.queue.free)
+		}
+	})
+}
+
 // TestWhatARenewalFinds: a refusal replaces the verdict at once; what could not be told leaves it until its end, and no
 // longer; and what would end as soon is not verified again.
 func TestWhatARenewalFinds(t *testing.T) {
