@@ -4,7 +4,8 @@
 // It decides about one signature at a time. The cryptography, the envelopes' formats and the trust policy's rules are
 // notation-go's; this package bounds what may reach it, gives it certificates that are read once, answers its questions
 // about revocation from a cache, never lets an untrusted signature cause a request or a process, and says of each
-// outcome which it is and what to do. Which signatures there are, and how many must be good, is not decided here.
+// outcome which it is and what to do. What passed once is not verified twice under the same settings (Outcomes). Which
+// signatures there are, and how many must be good, is not decided here.
 // Begin at New and Verifier.Verify; Describe shows a signature without any trust decision.
 package notation
 
