@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 )
@@ -34,6 +36,7 @@ type connection struct {
 	tls     *tls.Config
 
 	conn *tls.Conn
+	used bool // whether something was asked on it
 	read *bufio.Reader
 	out  []byte
 	in   []byte
@@ -77,7 +80,7 @@ func (c *connection) open(ctx context.Context, deadline time.Time) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	c.conn = conn.(*tls.Conn)
+	c.conn, c.used = conn.(*tls.Conn), false
 	if c.read == nil {
 		c.read = bufio.NewReaderSize(c.conn, 16<<10)
 	}
@@ -93,8 +96,18 @@ func (c *connection) close() {
 }
 
 // ask sends the request and returns the body of the answer, which is good until the next call. After an error the
-// connection is closed.
-func (c *connection) ask(ctx context.Context, r Request, deadline time.Time) (body []byte, err error) {
+// connection is closed. One that was opened beforehand, and closed by the server because nothing was asked for so long, is
+// opened anew, as any client does.
+func (c *connection) ask(ctx context.Context, r Request, deadline time.Time) ([]byte, error) {
+	early := c.conn != nil && !c.used
+	body, err := c.exchange(ctx, r, deadline)
+	if early && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return c.exchange(ctx, r, deadline)
+	}
+	return body, err
+}
+
+func (c *connection) exchange(ctx context.Context, r Request, deadline time.Time) (body []byte, err error) {
 	defer func() {
 		if err != nil {
 			c.close()
@@ -103,6 +116,7 @@ func (c *connection) ask(ctx context.Context, r Request, deadline time.Time) (bo
 	if err := c.open(ctx, deadline); err != nil {
 		return nil, err
 	}
+	c.used = true
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return nil, err
 	}

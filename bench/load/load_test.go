@@ -278,6 +278,41 @@ func TestAServerMayCloseAConnection(t *testing.T) {
 	}
 }
 
+// A server closes a connection on which nothing is asked for too long; those that are opened before the first question may
+// have to wait for their turn.
+func TestAConnectionThatWasOpenedTooEarlyIsOpenedAnew(t *testing.T) {
+	opened := make(chan net.Conn, 3)
+	target := serve(t, admit, func(s *httptest.Server) {
+		s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				opened <- c
+			}
+		}
+	})
+	c, err := newConnection(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	deadline := time.Now().Add(10 * time.Second)
+	request := NewRequest("a")
+	if err := c.open(t.Context(), deadline); err != nil {
+		t.Fatal(err)
+	}
+	_ = (<-opened).Close()
+	body, err := c.ask(t.Context(), request, deadline)
+	if err != nil || Admitted(request, body) != nil {
+		t.Fatalf("asked on a connection that was closed early: %v", err)
+	}
+	_ = (<-opened).Close() // now it has been used: a server that closes it drops a question
+	if _, err := c.ask(t.Context(), request, deadline); err == nil {
+		t.Error("a question that was dropped went unnoticed")
+	}
+	if n := len(opened); n != 0 {
+		t.Errorf("%d more connections were opened", n)
+	}
+}
+
 func TestRetriesUntilDecided(t *testing.T) {
 	var n atomic.Int32
 	target := serve(t, func(w http.ResponseWriter, r *http.Request) {

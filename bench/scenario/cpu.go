@@ -23,7 +23,7 @@ func processor(ctx context.Context, b *Bench) ([]report.Row, error) {
 // firstBySigner starts the processes anew for each run, for they may remember a signer.
 func firstBySigner(ctx context.Context, b *Bench) ([]report.Row, error) {
 	b.Progress("make keys of RSA")
-	signers := make([]*world.Signer, b.size(48, 4))
+	signers := make([]*world.Signer, b.size(32, 4))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range signers {
