@@ -125,11 +125,11 @@ func TestRunsAndSizes(t *testing.T) {
 	}
 }
 
-// With a cache of which a quarter is for refusals, there must be room for as many verified images as are asked for.
+// With a cache of which an eighth is for refusals, there must be room for as many verified images as are asked for.
 func TestRoomFor(t *testing.T) {
 	for _, images := range []int{1, 2, 3, 100, 10_000, 100_000} {
-		if room := roomFor(images); room-room/4 < images {
-			t.Errorf("%d entries have room for %d images, want %d", room, room-room/4, images)
+		if room := roomFor(images); room-room/8 < images {
+			t.Errorf("%d entries have room for %d images, want %d", room, room-room/8, images)
 		}
 	}
 }

@@ -41,9 +41,9 @@ func policyCount(n int) string {
 	return fmt.Sprintf("%d policies", n)
 }
 
-// roomFor is how many entries a cache must have room for that is to keep so many verified images: a quarter of it is for
+// roomFor is how many entries a cache must have room for that is to keep so many verified images: an eighth of it is for
 // refusals alone.
-func roomFor(images int) int { return (4*images + 2) / 3 }
+func roomFor(images int) int { return (8*images + 6) / 7 }
 
 // A variant is ratify with more or less around it.
 type variant struct {

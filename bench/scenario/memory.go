@@ -19,8 +19,8 @@ const (
 	// processLimit is the memory limit that the chart gives the pod, and goLimit the four fifths of it that it lets Go have.
 	processLimit = 512 * mib
 	goLimit      = processLimit / 5 * 4
-	// cacheBytes has room for all images of the scenario, at 2 KiB each, and for the quarter that is for refusals.
-	cacheBytes = 288 * mib
+	// cacheBytes has room for all images of the scenario, at 2 KiB each, and for the eighth that is for refusals.
+	cacheBytes = 256 * mib
 	// heapTolerance is how much more than what is accounted may be alive after a collection.
 	heapTolerance = 1.15
 	// fewImages are those beside which a hit's time is measured first.
