@@ -430,3 +430,32 @@ func TestKnownUnderEachLevel(t *testing.T) {
 		}
 	}
 }
+
+// FuzzKnownEnvelope changes an envelope that is remembered, as its chain is, in as many places as the data has triples: two
+// bytes say where, one how.
+func FuzzKnownEnvelope(f *testing.F) {
+	authority := newAuthority(f, notationtest.AuthorityOptions{})
+	signer := issue(f, authority, notationtest.LeafOptions{})
+	known := twoFormats(f, signer, notationtest.SignOptions{Expiry: time.Hour})
+	var comparisons []*comparison
+	for _, level := range []string{"strict", "audit"} {
+		comparisons = append(comparisons, compare(f, settings{level: level, ca: []*x509.Certificate{authority.Root()}}, known...))
+	}
+	f.Add([]byte(nil))
+	f.Add([]byte{0, 40, 1})
+	f.Add([]byte{1, 0, 32, 1, 1, 32, 2, 7, 4})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, s := range known {
+			changed := bytes.Clone(s.envelope)
+			for change := range slices.Chunk(data, 3) {
+				if len(change) == 3 {
+					changed[(int(change[0])<<8|int(change[1]))%len(changed)] ^= change[2]
+				}
+			}
+			for _, c := range comparisons {
+				c.verify(t, changed, s.mediaType)
+				c.work = nil
+			}
+		}
+	})
+}
