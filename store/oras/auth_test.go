@@ -492,5 +492,14 @@ func FuzzChallenge(f *testing.F) {
 		if !ok || again.String() != text {
 			t.Errorf("%q becomes %q", text, again.String())
 		}
+		// So is what is remembered of it, which says nothing of a repository, and names the same token server.
+		general := chosen.general("app")
+		if general == "" {
+			return
+		}
+		remembered, ok := chooseChallenge([]string{general})
+		if !ok || remembered.String() != general || remembered.params["realm"] != again.params["realm"] || strings.Contains(remembered.params["scope"], "repository:") {
+			t.Errorf("of %q is remembered %q", text, general)
+		}
 	})
 }

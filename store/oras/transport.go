@@ -18,6 +18,9 @@ const (
 	// fewConns are enough for a server that speaks HTTP/2: each connection takes 100 requests at the same time at least
 	// (RFC 9113 §6.5.2), which makes more than maxConnsPerHost.
 	fewConns = 4
+	// pingAfter and pingTimeout find a connection over which nothing comes any more, before headerTimeout does: all requests
+	// to a server go over a few, and would go on to.
+	pingAfter, pingTimeout = 5 * time.Second, 3 * time.Second
 	// meetWait bounds the wait for the first connection to a server, which tells what it speaks: two round trips over half
 	// the world. After that all others connect themselves.
 	meetWait = 500 * time.Millisecond
@@ -55,6 +58,7 @@ func newTransport(tlsConfig *tls.Config, allowPrivate bool, proxy func(*http.Req
 		MaxIdleConns:           maxIdleConns,
 		// A dial function and a TLS configuration of one's own turn HTTP/2 off unless it is asked for.
 		ForceAttemptHTTP2: true,
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		// A compressed body could grow without bound, and its length says nothing.
 		DisableCompression: true,
 	}

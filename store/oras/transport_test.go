@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -181,4 +182,69 @@ func TestFirstConnectionThatIsNotMade(t *testing.T) {
 	if _, first := s.entry.client.direct.contact(host); !first {
 		t.Error("the server counts as known, and is not")
 	}
+}
+
+// A connection over which nothing comes any more is given up, and the next request has another one.
+func TestConnectionThatIsDead(t *testing.T) {
+	c := newCrowd(t, true)
+	var dead atomic.Bool
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	go func() {
+		for {
+			conn, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			go pass(conn, c.server.Listener.Addr().String(), &dead)
+		}
+	}()
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, proxy.Addr().String())
+	}
+	few := c.transport().few
+	few.DialContext, c.transport().many.DialContext = dial, dial
+	if few.HTTP2.SendPingTimeout+few.HTTP2.PingTimeout >= headerTimeout {
+		t.Error("the wait for an answer ends before the connection is found dead")
+	}
+	few.HTTP2.SendPingTimeout, few.HTTP2.PingTimeout = 100*time.Millisecond, 100*time.Millisecond
+	c.visit(t, 1)
+	dead.Store(true)
+	c.size, c.release = 1<<20, make(chan struct{})
+	err = c.session.get(t.Context(), c.session.origin+"/v2/", "*/*", func(*http.Response) error { return nil })
+	checkFailure(t, err, ratify.RegistryUnavailable)
+	dead.Store(false)
+	if n := c.visit(t, 1); n != 1 {
+		t.Errorf("%d new connections, want one", n)
+	}
+}
+
+// pass hands on what a connection brings, both ways, and swallows it while dead.
+func pass(conn net.Conn, to string, dead *atomic.Bool) {
+	defer conn.Close()
+	server, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var both sync.WaitGroup
+	for _, way := range [][2]net.Conn{{conn, server}, {server, conn}} {
+		both.Go(func() {
+			data := make([]byte, 32<<10)
+			for {
+				n, err := way[0].Read(data)
+				if err == nil && !dead.Load() {
+					_, err = way[1].Write(data[:n])
+				}
+				if err != nil {
+					way[1].Close()
+					return
+				}
+			}
+		})
+	}
+	both.Wait()
 }
