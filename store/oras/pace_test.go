@@ -419,3 +419,36 @@ func TestTokenServerThatLimits(t *testing.T) {
 		}
 	})
 }
+
+// Programs that know nothing of one another share a limit, and none of their work fails for it.
+func TestLimitThatIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const programs, images, rate = 3, 67, 20
+		c := newFixture()
+		l := &limiter{rate: rate, burst: rate, header: "1", early: 10 * time.Second}
+		began := time.Now()
+		var all errgroup.Group
+		for range programs {
+			f := &fakeRegistry{content: c.content(), before: l.limit(2 * time.Millisecond)}
+			store := inMemory(t, f)
+			for i := range images {
+				all.Go(func() error {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					return verifyImage(ctx, store, c, f.host+"/image"+strconv.Itoa(i))
+				})
+			}
+		}
+		if err := all.Wait(); err != nil {
+			t.Error(err)
+		}
+		took, implied := time.Since(began), time.Duration(4*programs*images)*time.Second/rate
+		t.Logf("took %v, %.2f of %v; %d accepted, %d refused, %d of them late", took, float64(took)/float64(implied), implied, l.accepted, l.denied, l.deniedLate)
+		if took > implied*13/10 {
+			t.Errorf("took %v where the limit implies %v", took, implied)
+		}
+		if l.deniedLate*10 > l.accepted {
+			t.Errorf("%d of %d requests are refused in the long run, want at most a tenth", l.deniedLate, l.accepted)
+		}
+	})
+}
