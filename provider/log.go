@@ -2,8 +2,11 @@ package provider
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,9 +103,9 @@ type records struct {
 	journal *journal // nil where the log is of another kind
 	text    *bytes.Buffer
 	buffers *buffers
-	// heading is what a record of the level begins with: level, time and operation.
-	heading []byte
-	level   zapcore.Level
+	// written is when the records are, in their form.
+	written []byte
+	space   [len(time.RFC3339Nano)]byte
 }
 
 func (p *Provider) newRecords(operation, requestID string, took time.Duration) records {
@@ -132,7 +135,7 @@ func (r *records) flush() {
 
 // add writes a record for one key.
 func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, verifiers json.RawMessage) {
-	if r.journal != nil && a.verdict != nil && a.problem == nil && len(a.key) <= ratify.MaxTextBytes && (a.plain || isPlain(a.key)) {
+	if r.journal != nil && r.log.Name() == "" && a.verdict != nil && a.problem == nil && len(a.key) <= ratify.MaxTextBytes && (a.plain || isPlain(a.key)) {
 		r.addKnown(level, a)
 		return
 	}
@@ -161,22 +164,22 @@ func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, ver
 	r.added()
 }
 
-// addKnown writes the same record as add does, but what it says of the image is encoded already.
+// addKnown writes the same record as add does, but what it says of the image is encoded already, and the rest is plain.
 func (r *records) addKnown(level zapcore.Level, a *answer) {
 	if !r.journal.Enabled(level) {
 		return
 	}
-	if r.heading == nil || r.level != level {
-		line, err := r.journal.encoder.EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), LoggerName: r.log.Name(), Message: r.operation}, nil)
-		if err != nil {
-			return
-		}
-		r.level, r.heading = level, append(r.heading[:0], bytes.TrimSuffix(line.Bytes(), []byte("}\n"))...)
-		line.Free()
+	if r.written == nil {
+		r.written = time.Now().AppendFormat(r.space[:0], time.RFC3339Nano)
 	}
 	b := r.text
-	b.Write(r.heading)
-	b.WriteByte(',')
+	b.WriteString(`{"level":"`)
+	b.WriteString(level.String())
+	b.WriteString(`","ts":"`)
+	b.Write(r.written)
+	b.WriteString(`","msg":"`)
+	b.WriteString(r.operation)
+	b.WriteString(`",`)
 	b.WriteString(keyPrefix[len("{"):])
 	writeQuoted(b, a.key, true)
 	b.Write(bytes.TrimSuffix(afterKey(a.verdict.record), []byte("}")))
@@ -194,6 +197,14 @@ func (r *records) added() {
 	if r.text.Len() >= maxRecordsBytes {
 		r.flush()
 	}
+}
+
+// newRequestID returns 16 random bytes in hexadecimal. They are a name and no secret.
+func newRequestID() string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], rand.Uint64()) //nolint:gosec // see above
+	binary.BigEndian.PutUint64(b[8:], rand.Uint64()) //nolint:gosec // see above
+	return hex.EncodeToString(b[:])
 }
 
 // loggedReport writes a report's fields at the top of a record, as readers of these logs look for them.

@@ -220,7 +220,7 @@ func (x *exchange) reply(w http.ResponseWriter, r *http.Request) {
 	if x.placed = x.room(x.ctx); !x.placed {
 		answers = decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
 	}
-	requestID := ratify.NewTraceID()
+	requestID := newRequestID()
 	x.record(x.name, requestID, answers, time.Since(x.began))
 	x.compose(answers, requestID)
 }
@@ -274,7 +274,7 @@ func isJSON(header string) bool {
 
 // refuseRequest answers a request that breaks the protocol, and leaves a record of it.
 func (x *exchange) refuseRequest(bad *badRequest) {
-	requestID := ratify.NewTraceID()
+	requestID := newRequestID()
 	x.options.Log.Warn("bad request", zap.String("operation", x.name), zap.String("reason", bad.reason), zap.String("requestID", requestID))
 	x.status = bad.status
 	x.fail(resultBadRequest, bad.reason+" (request "+requestID+")")
