@@ -64,6 +64,12 @@ type way struct {
 	least, most float64
 }
 
+const (
+	// warmTime gives some ten thousand answers and several collections of garbage in each run.
+	warmTime  = 500 * time.Millisecond
+	warmQuick = 150 * time.Millisecond
+)
+
 // constantRate is a fifth of what ratify can answer on two cores, so that what is measured is an answer's time and no queue.
 const constantRate = 2000
 
@@ -91,9 +97,9 @@ func plural(n int, noun string) string {
 func (b *Bench) warmWay(ctx context.Context, c *contest, w way, keys []string) ([]report.Row, error) {
 	plan := w.plan
 	plan.Requests = []load.Request{load.NewRequest(keys...)}
-	plan.Duration = time.Second
+	plan.Duration = warmTime
 	if b.Quick {
-		plan.Duration = 150 * time.Millisecond
+		plan.Duration = warmQuick
 	}
 	err := c.run(ctx, b, "warm, "+w.name, func(ctx context.Context, c *contender) ([]float64, error) {
 		if _, err := ask(ctx, c.target, load.Plan{Requests: plan.Requests}); err != nil { // so that it is known again
