@@ -62,7 +62,7 @@ func BuildRatify(ctx context.Context, root, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/ratify") //nolint:gosec // the path is the caller's
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags=grpcnotrace", "-ldflags=-s -w", "-o", path, "./cmd/ratify") //nolint:gosec // the path is the caller's
 	command.Dir, command.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if words, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build ratify: %w\n%s", err, bytes.TrimSpace(words))

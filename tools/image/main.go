@@ -37,6 +37,7 @@ type options struct {
 	binaryDir string
 	out       string
 	version   string
+	tags      string
 	revision  string
 	platforms []platform
 }
@@ -76,6 +77,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.binaryDir, "binary-dir", "", "folder of programs built already, as ratify-linux-amd64 and so on; by default they are built")
 	flags.StringVar(&o.out, "o", "", "folder to write the layout to; what it holds is replaced if it is a layout (required)")
 	flags.StringVar(&o.version, "version", "dev", "version of the program, and tag of the image")
+	flags.StringVar(&o.tags, "tags", "", "build tags of the program")
 	flags.StringVar(&o.revision, "revision", "", "commit that the image is built from, for its label")
 	platforms := flags.String("platforms", "linux/amd64,linux/arm64", "platforms, separated by commas")
 	if err := flags.Parse(args); err != nil {
@@ -121,7 +123,7 @@ func build(ctx context.Context, o options, p platform) error {
 		return err
 	}
 	//nolint:gosec // the arguments are the command line of whoever builds
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", o.tags,
 		"-ldflags", "-s -w -X main.version="+o.version, "-o", out, o.pkg)
 	cmd.Dir = o.source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOFLAGS=", "GOWORK=off")
