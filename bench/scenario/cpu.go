@@ -87,7 +87,7 @@ func knownSigner(ctx context.Context, b *Bench) ([]report.Row, error) {
 // warmUp has a process open its connections, and do once what it does but once.
 func (b *Bench) warmUp(ctx context.Context, c *contender) error {
 	return b.fresh(cpuAskers, b.RSA, func(images []world.Image) error {
-		_, err := ask(ctx, c.target, load.Plan{Requests: load.Batches(references(images), 1), Concurrency: cpuAskers})
+		_, err := ask(ctx, c.target, load.Plan{Requests: load.Batches(references(images), 1), Concurrency: cpuAskers, Retry: lateRetry})
 		return err
 	})
 }
@@ -97,6 +97,6 @@ const cpuAskers = 4
 
 // cpuPerImage asks for each image by itself; the value is in milliseconds.
 func cpuPerImage(ctx context.Context, c *contender, images []world.Image) ([]float64, error) {
-	result, err := ask(ctx, c.target, load.Plan{Requests: load.Batches(references(images), 1), Concurrency: cpuAskers})
+	result, err := ask(ctx, c.target, load.Plan{Requests: load.Batches(references(images), 1), Concurrency: cpuAskers, Retry: lateRetry})
 	return []float64{milliseconds(result.CPU) / float64(len(images))}, err
 }

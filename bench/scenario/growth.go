@@ -70,7 +70,7 @@ func (b *Bench) compare(ctx context.Context, where string, variants []variant) (
 	n := b.size(500, 30)
 	err := c.run(ctx, b, "growth", func(ctx context.Context, c *contender) (values []float64, err error) {
 		err = b.fresh(n, b.P256, func(images []world.Image) error {
-			result, err := ask(ctx, c.target, load.Plan{Requests: load.Batches(references(images), 1), Concurrency: cpuAskers})
+			result, err := ask(ctx, c.target, load.Plan{Requests: load.Batches(references(images), 1), Concurrency: cpuAskers, Retry: lateRetry})
 			values = []float64{milliseconds(result.CPU) / float64(n)}
 			return err
 		})
