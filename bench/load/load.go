@@ -15,7 +15,8 @@ import (
 const (
 	// defaultPatience is how long an answer is waited for: Kubernetes gives a webhook 10 s where nothing else is said.
 	defaultPatience = 10 * time.Second
-	// maxSettling bounds the retries of one question: the longest queue that is measured has 40 s of work in it.
+	// maxSettling is how long after its beginning a run still asks again: the longest queue that is measured has 40 s of work
+	// in it.
 	maxSettling = 3 * time.Minute
 	// maxKinds bounds the sorts of errors that are counted: what says more than that has one cause.
 	maxKinds = 20
@@ -214,11 +215,10 @@ func (a *asker) work(ctx context.Context) {
 
 // settle asks until the question is decided, once if the plan has no retries.
 func (a *asker) settle(ctx context.Context, n int) error {
-	giveUp := time.Now().Add(maxSettling)
 	for {
 		err := a.attempt(ctx, n)
 		var undecided *Undecided
-		if a.plan.Retry == 0 || !errors.As(err, &undecided) || time.Now().After(giveUp) {
+		if a.plan.Retry == 0 || !errors.As(err, &undecided) || time.Since(a.began) > maxSettling {
 			return err
 		}
 		if !sleepUntil(ctx, time.Now().Add(a.plan.Retry)) {
