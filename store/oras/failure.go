@@ -123,14 +123,10 @@ func hostOf(origin string) string {
 }
 
 func (s *session) authRemedy() string {
-	switch {
-	case s.hint != "":
-		return s.hint
-	case s.cred == auth.EmptyCredential:
+	if s.cred == auth.EmptyCredential {
 		return "check that the image exists, and configure credentials for this registry in the store's settings if it is private"
-	default:
-		return "check that the image exists, and that the configured credentials are valid and may read this repository"
 	}
+	return "check that the image exists, and that the configured credentials are valid and may read this repository"
 }
 
 // networkFailure tells what went wrong on the way.

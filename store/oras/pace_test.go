@@ -55,6 +55,17 @@ func (l *limiter) take() bool {
 	return true
 }
 
+// slowly makes what is accepted take longer than a refusal.
+func slowly(by time.Duration, limit func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if limit(w, r) {
+			return true
+		}
+		time.Sleep(by)
+		return false
+	}
+}
+
 // limit puts the limiter in front of a registry.
 func (l *limiter) limit(delay time.Duration) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
@@ -149,23 +160,25 @@ func TestLimitedRegistry(t *testing.T) {
 		header         string
 		images, atOnce int
 		delay          time.Duration
-		within         float64 // times the time that the limit implies
+		slower         time.Duration // what is accepted than what is refused
+		within         float64       // times the time that the limit implies
 	}{
-		{"20 a second, 48 images at once", 20, 20, "1", 200, 48, 2 * time.Millisecond, 1.1},
-		{"20 a second, 200 images at once", 20, 20, "1", 200, 200, 2 * time.Millisecond, 1.1},
-		{"20 a second, one at a time", 20, 1, "1", 200, 48, 2 * time.Millisecond, 1.2},
-		{"20 a second in bursts of 5, slow", 20, 5, "1", 200, 48, 50 * time.Millisecond, 1.2},
-		{"20 a second, without Retry-After", 20, 20, "", 200, 48, 2 * time.Millisecond, 1.2},
-		{"20 a second, Retry-After 0", 20, 20, "0", 200, 48, 2 * time.Millisecond, 1.2},
-		{"2 a second", 2, 4, "1", 25, 25, 2 * time.Millisecond, 1.2},
-		{"100 a second", 100, 100, "1", 1000, 200, 2 * time.Millisecond, 1.2},
+		{"20 a second, 48 images at once", 20, 20, "1", 200, 48, 2 * time.Millisecond, 0, 1.1},
+		{"20 a second, 200 images at once", 20, 20, "1", 200, 200, 2 * time.Millisecond, 0, 1.1},
+		{"20 a second, one at a time", 20, 1, "1", 200, 48, 2 * time.Millisecond, 0, 1.2},
+		{"20 a second in bursts of 5, slow", 20, 5, "1", 200, 48, 50 * time.Millisecond, 0, 1.2},
+		{"20 a second, without Retry-After", 20, 20, "", 200, 48, 2 * time.Millisecond, 0, 1.2},
+		{"20 a second, without Retry-After, refusals are quicker", 20, 20, "", 200, 200, 2 * time.Millisecond, 100 * time.Millisecond, 1.2},
+		{"20 a second, Retry-After 0", 20, 20, "0", 200, 48, 2 * time.Millisecond, 0, 1.2},
+		{"2 a second", 2, 4, "1", 25, 25, 2 * time.Millisecond, 0, 1.2},
+		{"100 a second", 100, 100, "1", 1000, 200, 2 * time.Millisecond, 0, 1.2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newFixture()
 				implied := time.Duration(float64(4*tc.images) / tc.rate * float64(time.Second))
 				l := &limiter{rate: tc.rate, burst: tc.burst, header: tc.header, early: implied / 4}
-				f := &fakeRegistry{content: c.content(), before: l.limit(tc.delay)}
+				f := &fakeRegistry{content: c.content(), before: slowly(tc.slower, l.limit(tc.delay))}
 				store := inMemory(t, f)
 				began := time.Now()
 				var mu sync.Mutex
@@ -296,7 +309,7 @@ func TestWhileARegistryIsLeftAlone(t *testing.T) {
 			t.Errorf("error %v, want the context's", err)
 		}
 		pace := pacerOf(store, f)
-		if n := pace.waiting.Len(); n != 1 {
+		if n := pace.length(); n != 1 {
 			t.Errorf("%d wait, want one", n)
 		}
 		// Another credential is another account.
@@ -315,6 +328,12 @@ func TestWhileARegistryIsLeftAlone(t *testing.T) {
 			t.Errorf("error %v, epoch %d, want that the limit is forgotten", err, pace.epoch.Load())
 		}
 	})
+}
+
+func (p *pacer) length() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting.Len()
 }
 
 func pacerOf(store *Store, f *fakeRegistry) *pacer {
@@ -374,15 +393,21 @@ func TestTooManyWait(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
-		if n := p.waiting.Len(); n != 0 {
+		if n := p.length(); n != 0 {
 			t.Errorf("%d wait, want none", n)
 		}
 	})
 }
 
-// A registry that refuses everything with a time is asked a few times a minute, however many wait for it.
+// A registry that refuses everything is asked a few times a minute, however many wait for it.
 func TestRegistryThatRefusesAllForALimit(t *testing.T) {
-	bubble(t, answer(429, "", nil, "Retry-After", "1"), func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
+	for name, after := range map[string]string{"with a time": "1", "without": ""} {
+		t.Run(name, func(t *testing.T) { refusesAll(t, after) })
+	}
+}
+
+func refusesAll(t *testing.T, after string) {
+	bubble(t, answer(429, "", nil, "Retry-After", after), func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
 		const atOnce = 48
 		var work errgroup.Group
 		for i := range atOnce {

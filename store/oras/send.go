@@ -140,7 +140,9 @@ func (s *sender) again(ctx context.Context, sends int, pace *pacer, place *turn,
 }
 
 // againAfterLimit tells the pacer of a refusal. A registry that says when to come again is taken at its word if the work
-// lasts until then. One that does not say is asked once more at its retries' cost, and further only while it accepts some.
+// lasts until then. One that does not say is asked again while it accepts some. Else it is asked once more: by those who
+// were there before the limit was known, for refusals are quicker than what was accepted beside them, and by others at the
+// cost of a retry.
 func (s *sender) againAfterLimit(ctx context.Context, sends int, pace *pacer, place *turn, resp *http.Response) bool {
 	said := saidWait(resp)
 	if said > maxSaid {
@@ -150,7 +152,7 @@ func (s *sender) againAfterLimit(ctx context.Context, sends int, pace *pacer, pl
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < said || sends == maxSends {
 		return false
 	}
-	return said > 0 || progress || sends == 1 && s.budget.spend()
+	return said > 0 || progress || sends == 1 && (place.epoch == 0 || s.budget.spend())
 }
 
 // isLimit tells a refusal for the number of requests from other answers: 503 is one where it comes with a time (RFC 6585

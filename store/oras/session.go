@@ -40,7 +40,6 @@ type session struct {
 	key         string // settings, origin and credential
 	registryKey string // settings and origin
 	cred        auth.Credential
-	hint        string // what to do where there is no credential, if that is known
 	auth        *auth.Client
 	scopes      context.Context // see scopesFor
 	pace        *pacer          // of the registry
