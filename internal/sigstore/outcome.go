@@ -29,12 +29,18 @@ const (
 )
 
 // once verifies what was not verified before, and remembers it. Several verifiers that want the same at the same time, as
-// those of a policy do that believe the same, have it verified by one.
-func (s *Shared) once(ctx context.Context, outcome string, verify func() (Signer, error)) (Signer, error) {
+// those of a policy do that believe the same, have it verified by one; so verify reads from no registry, or whoever owns
+// that one would hold up the others. manifest is what verify is given of the subject: it may fail without, and nobody who
+// has it waits for that.
+func (s *Shared) once(ctx context.Context, outcome string, manifest []byte, verify func() (Signer, error)) (Signer, error) {
 	if signer, known := s.outcomes.Get(outcome); known {
 		return signer, nil
 	}
-	return s.verifications.do(ctx, outcome, func() (Signer, error) {
+	flight := outcome
+	if manifest != nil {
+		flight += " with the manifest"
+	}
+	return s.verifications.do(ctx, flight, func() (Signer, error) {
 		if signer, known := s.outcomes.Get(outcome); known { // since a moment ago
 			return signer, nil
 		}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -295,6 +297,38 @@ func TestVerifiedByManyAtOnce(t *testing.T) {
 			if n := p.count.Load(); n != 1 {
 				t.Errorf("verified %d times", n)
 			}
+		})
+	}
+}
+
+// TestARegistryHoldsUpNobodyElse: where the same evidence of the same image is verified as it is in another registry, which
+// does not answer, nobody waits for that one.
+func TestARegistryHoldsUpNobodyElse(t *testing.T) {
+	for name, k := range keptEvidence(t) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProcess()
+				stuck, repo := newRepository(k.artifact), newRepository(k.artifact)
+				evidence := onlyEvidence(t, p.verifier(t, k.trust), repo, k.artifact)
+				stuck.Before = func(what string) error {
+					if what == image.Digest.String() {
+						time.Sleep(time.Minute)
+					}
+					return nil
+				}
+				var first sync.WaitGroup
+				defer first.Wait()
+				v := p.verifier(t, k.trust)
+				first.Go(func() { _, _, _ = k.look(t, v, image, evidence, stuck) })
+				synctest.Wait()
+				began := time.Now()
+				if _, _, err := k.look(t, p.verifier(t, k.trust), image, evidence, repo); err != nil {
+					t.Error(err)
+				}
+				if waited := time.Since(began); waited > 0 {
+					t.Errorf("waited %s", waited)
+				}
+			})
 		})
 	}
 }

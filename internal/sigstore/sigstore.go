@@ -75,17 +75,19 @@ func (v *Verifier) Signature(ctx context.Context, subject, evidence ocispec.Desc
 	if err != nil {
 		return Signer{}, err
 	}
-	return v.shared.once(ctx, v.outcome("signature", blob, data, subject), func() (Signer, error) {
-		signer, err := v.signed(ctx, blob, data, subject, nil)
-		if !errors.Is(err, errManifestNeeded) {
-			return signer, err
-		}
-		manifest, err := repo.Fetch(ctx, subject)
-		if err != nil {
-			return Signer{}, err
-		}
-		return v.signed(ctx, blob, data, subject, manifest)
-	})
+	outcome := v.outcome("signature", blob, data, subject)
+	verify := func(manifest []byte) (Signer, error) {
+		return v.shared.once(ctx, outcome, manifest, func() (Signer, error) { return v.signed(ctx, blob, data, subject, manifest) })
+	}
+	signer, err := verify(nil)
+	if !errors.Is(err, errManifestNeeded) {
+		return signer, err
+	}
+	manifest, err := repo.Fetch(ctx, subject)
+	if err != nil {
+		return Signer{}, err
+	}
+	return verify(manifest)
 }
 
 // errManifestNeeded says that what is signed is the subject's manifest, or its digest by another algorithm than the
@@ -188,7 +190,7 @@ func (v *Verifier) attested(ctx context.Context, b blob, data []byte, subject oc
 		return nil, Signer{}, fmt.Errorf("%w: a signature", ratify.ErrOtherKind)
 	}
 	// Whoever is at the same statement already has memory for it, and waits for nothing.
-	signer, err := v.shared.once(ctx, v.outcome("statement", b, data, subject), func() (Signer, error) {
+	signer, err := v.shared.once(ctx, v.outcome("statement", b, data, subject), manifest, func() (Signer, error) {
 		return v.verifyStatement(ctx, statement, subject, manifest, found.bundle)
 	})
 	if err != nil {
