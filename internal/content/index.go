@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ratify-provider/ratify"
 )
 
 // An Index is what ReadIndex found.
@@ -28,6 +32,29 @@ type entry struct {
 	Digest       digest.Digest     `json:"digest"`
 	Size         int64             `json:"size"`
 	Annotations  map[string]string `json:"annotations"`
+}
+
+// maxAnnotations bounds those that are kept of one descriptor, of MaxTextBytes each, for a list is held as long as its image
+// is examined, and hundreds are at the same time. Annotations in lists are for finding a tag in a layout, for showing, and
+// for sparing a request: signatures and attestations have two or three.
+const maxAnnotations = 8
+
+// kept is the descriptor without what is longer than it can be. A type that was cut is nobody's; a digest that is too long
+// is malformed, and stays so.
+func (e entry) kept() ocispec.Descriptor {
+	var short map[string]string
+	for _, name := range slices.Sorted(maps.Keys(e.Annotations)) {
+		if value := e.Annotations[name]; len(name)+len(value) <= ratify.MaxTextBytes && len(short) < maxAnnotations {
+			if short == nil {
+				short = make(map[string]string, min(len(e.Annotations), maxAnnotations))
+			}
+			short[name] = value
+		}
+	}
+	return ocispec.Descriptor{
+		MediaType: ratify.Truncate(e.MediaType), ArtifactType: ratify.Truncate(e.ArtifactType),
+		Digest: digest.Digest(ratify.Truncate(e.Digest.String())), Size: e.Size, Annotations: short,
+	}
 }
 
 // ReadIndex decodes an index as a stream, keeps at most limit descriptors and stops there. Decoding an index whole is not
@@ -111,9 +138,7 @@ func (index *Index) readManifests(dec *json.Decoder, limit int) error {
 		if err := dec.Decode(&e); err != nil {
 			return early(err)
 		}
-		index.Manifests = append(index.Manifests, ocispec.Descriptor{
-			MediaType: e.MediaType, ArtifactType: e.ArtifactType, Digest: e.Digest, Size: e.Size, Annotations: e.Annotations,
-		})
+		index.Manifests = append(index.Manifests, e.kept())
 	}
 	return expect(dec, ']')
 }

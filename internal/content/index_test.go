@@ -2,6 +2,7 @@ package content
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -63,6 +64,31 @@ func TestReadIndexKeepsNoEmbeddedDataAndNoURLs(t *testing.T) {
 	}
 	if d.Data != nil || d.URLs != nil || d.Platform != nil {
 		t.Errorf("descriptor %+v keeps what must be fetched", d)
+	}
+}
+
+// A list is held while its image is examined, and hundreds are at the same time.
+func TestReadIndexKeepsLittleOfEachDescriptor(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprintf("%q:\"\"", fmt.Sprint("k", i)))
+	}
+	text := `{"manifests":[{"mediaType":"` + long + `","artifactType":"` + long + `","digest":"` + long + `","annotations":{"a":"b","` + long + `":"","long":"` + long + `",` + strings.Join(many, ",") + `}}]}`
+	index, err := ReadIndex(strings.NewReader(text), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := index.Manifests[0]
+	held := len(d.MediaType) + len(d.ArtifactType) + len(d.Digest)
+	for name, value := range d.Annotations {
+		held += len(name) + len(value)
+	}
+	if len(d.Annotations) != 8 || d.Annotations["a"] != "b" || held > 4<<10 {
+		t.Errorf("%d annotations and %d bytes are kept, want 8 and at most 4096", len(d.Annotations), held)
+	}
+	if d.Digest.Validate() == nil {
+		t.Error("a digest that was cut is valid")
 	}
 }
 
