@@ -1,6 +1,8 @@
 package notation
 
 import (
+	"bytes"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"testing"
@@ -195,6 +197,22 @@ func TestStampChains(t *testing.T) {
 	}
 	if !o.knowStampChain(env.chain) || o.knowStampChain(env.chain[1:]) || (*Outcomes)(nil).knowStampChain(env.chain) {
 		t.Error("another chain is known than the one that was kept")
+	}
+}
+
+// TestStampChainsStandAlone keeps a chain, and nothing of the token that its certificates were parsed from.
+func TestStampChainsStandAlone(t *testing.T) {
+	env, _ := opened(t, notationtest.AuthorityOptions{}, notationtest.SignOptions{})
+	token := bytes.Clone(env.chain[0].Raw)
+	parsed, err := x509.ParseCertificate(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, p := NewOutcomes(OutcomesOptions{}), pass{}
+	o.keepStamp(&p, &stamp{time.Now(), []*x509.Certificate{parsed}})
+	clear(token)
+	if kept := o.stampOf(p); kept == nil || !sameChain(kept.chain, env.chain[:1]) {
+		t.Errorf("what is kept changed with the token: %v", kept)
 	}
 }
 

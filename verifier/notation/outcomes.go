@@ -1,6 +1,7 @@
 package notation
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -113,9 +114,26 @@ func stampChainKey(chain []*x509.Certificate) string { return chainKey(settingsP
 func (o *Outcomes) keepStamp(p *pass, s *stamp) {
 	key := stampChainKey(s.chain)
 	if _, ok := o.stampChains.Get(key); !ok {
-		o.stampChains.Set(key, s.chain, maxOutcomeLife)
+		chain, err := apart(s.chain)
+		if err != nil {
+			return
+		}
+		o.stampChains.Set(key, chain, maxOutcomeLife)
 	}
 	p.stamped, p.stampChain = s.at, key
+}
+
+// apart copies certificates away from what they were parsed from, which they would hold: all of a timestamp's token, with
+// what anybody may have put into it beside them.
+func apart(chain []*x509.Certificate) ([]*x509.Certificate, error) {
+	copies := make([]*x509.Certificate, len(chain))
+	for i, cert := range chain {
+		var err error
+		if copies[i], err = x509.ParseCertificate(bytes.Clone(cert.Raw)); err != nil {
+			return nil, err
+		}
+	}
+	return copies, nil
 }
 
 // passed returns the pass of the key, if it holds now.
