@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
@@ -140,6 +141,11 @@ func (p *process) buildFrom(data []byte, set *files.Set) (*generation, error) {
 // assemble makes the engine of a decoded configuration. Of one that is bad, which bad tells, it makes none, but tells
 // what is wrong with the rest, too, so that one look at the errors is enough.
 func (p *process) assemble(file *config.File, bad error, set *files.Set) (*generation, error) {
+	if p.sigstore != nil {
+		configured := *p
+		configured.sigstore = p.sigstore.Configured(time.Duration(file.Cache.RefusalTTL))
+		p = &configured
+	}
 	setup, err := p.makeModules(file, set)
 	g := &generation{file: file, setup: setup, files: set}
 	if bad != nil && !config.Decoded(bad) {

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 )
@@ -50,5 +53,50 @@ policies:
 		if want := map[string]int{"cosign": 1, "attestation": 1, "sbom": 1, "vulnerability": 1}; !maps.Equal(counts, want) {
 			t.Errorf("%s: counted %v, want %v", mode, counts, want)
 		}
+	}
+}
+
+// placed is a repository that tells where it is.
+type placed struct{ *cosigntest.Repository }
+
+func (placed) Place() string { return "[]registry.example/app" }
+
+// TestAbsentTagsAreOfOneConfiguration: that an image has no signature under cosign's tag is known for as long as a refusal is
+// kept, and to the configuration alone under which it was found out.
+func TestAbsentTagsAreOfOneConfiguration(t *testing.T) {
+	const text = `
+stores:
+- {name: registries, type: oras, scopes: ["*"]}
+verifiers:
+- {name: a, type: cosign, settings: {cosignTags: true, keys: [{name: ci, file: %q}]}}
+policies:
+- {name: default, scopes: ["*"], verifiers: [a]}
+cache: {refusalTTL: 2s}
+`
+	key := must(cosigntest.NewKey(cosigntest.P256))
+	signature := must(key.SignMessage(cosigntest.Payload("registry.example/app", testImage.Digest)))
+	path := writeFile(t, "ratify.yaml", fmt.Appendf(nil, text, writeFile(t, "ci.pub", key.PublicPEM())))
+	p := &process{sigstore: sigstore.NewShared()}
+	for name, later := range map[string]func(g *generation) *generation{
+		"after the time of a refusal":  func(g *generation) *generation { time.Sleep(2 * time.Second); return g },
+		"under the next configuration": func(*generation) *generation { return must(p.build(path)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, repo := must(p.build(path)), cosigntest.NewRepository()
+				expect := func(count int) {
+					t.Helper()
+					found, err := g.setup.Verifiers[0].Verifier.(ratify.Finder).Find(t.Context(), testImage, placed{repo})
+					if err != nil || len(found) != count {
+						t.Errorf("found %v: %v, want %d", found, err, count)
+					}
+				}
+				expect(0)
+				repo.Push(cosigntest.Collect(testImage.Digest, signature.Layer()))
+				expect(0)
+				g = later(g)
+				expect(1)
+			})
+		})
 	}
 }

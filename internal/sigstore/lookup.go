@@ -12,9 +12,10 @@ import (
 type placed interface{ Place() string }
 
 const (
-	// absentLife is how long it is remembered that there is no such tag: as long as a refusal is kept, which is what comes
-	// of it, so that whoever signs an image waits no longer for it.
-	absentLife = 10 * time.Second
+	// maxAbsentLife is how long it is remembered at most that there is no such tag: as long as a refusal is kept, which is
+	// what comes of it, unless that is configured otherwise. Whoever signs an image meanwhile waits for twice as long at worst,
+	// where a refusal comes of what was remembered.
+	maxAbsentLife = 10 * time.Second
 	// maxAbsent is how many images a busy cluster looks at within that time, with two tags each.
 	maxAbsent = 8 << 10
 	// maxAbsentBytes holds as many of names of 200 bytes and tags of 75, and what each entry costs beside them.
@@ -30,7 +31,7 @@ func (s *Shared) find(ctx context.Context, key string, look func() (layers []oci
 	return s.lookups.do(ctx, key, func() ([]ocispec.Descriptor, error) {
 		layers, there, err := look()
 		if err == nil && !there {
-			s.absent.Set(key, struct{}{}, absentLife)
+			s.absent.Set(key, struct{}{}, s.absentLife)
 		}
 		return layers, err
 	})

@@ -2,6 +2,7 @@ package sigstore
 
 import (
 	"context"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
@@ -22,26 +23,38 @@ const (
 )
 
 // A Shared is what all verifiers of a process share, whatever configuration they are of: the memory for evidence in parsed
-// form, what was verified before, and what is not under cosign's tags. It is safe for concurrent use.
+// form, and what was verified before; and, those of one configuration, what is not under cosign's tags. It is safe for
+// concurrent use.
 type Shared struct {
 	parsed        *semaphore.Weighted
 	outcomes      *cache.Cache[Signer]
 	verifications *flights[Signer]
 	absent        *cache.Cache[struct{}]
+	absentLife    time.Duration
 	lookups       *flights[[]ocispec.Descriptor]
 	verified      func() // is told of each signature that is verified, whatever comes of it
 }
 
 // NewShared returns a Shared with all of its memory.
 func NewShared() *Shared {
-	return &Shared{
+	shared := &Shared{
 		parsed:        semaphore.NewWeighted(maxParsedBytes),
 		outcomes:      cache.New(maxOutcomes, maxOutcomeBytes, Signer.size),
 		verifications: newFlights[Signer](),
-		absent:        cache.New(maxAbsent, maxAbsentBytes, func(struct{}) int64 { return 0 }),
-		lookups:       newFlights[[]ocispec.Descriptor](),
 		verified:      func() {},
 	}
+	return shared.Configured(maxAbsentLife)
+}
+
+// Configured returns the same Shared for the verifiers of one configuration, which keeps refusals for the given time. What
+// is not under cosign's tags they find out for themselves, for another configuration may have had other registries and
+// other credentials; and they remember it for no longer than that time.
+func (s *Shared) Configured(refusals time.Duration) *Shared {
+	configured := *s
+	configured.absent = cache.New(maxAbsent, maxAbsentBytes, func(struct{}) int64 { return 0 })
+	configured.absentLife = min(refusals, maxAbsentLife)
+	configured.lookups = newFlights[[]ocispec.Descriptor]()
+	return &configured
 }
 
 // Counting returns the same Shared for verifiers whose work is counted: verified is called for each signature that they
