@@ -13,7 +13,8 @@ import (
 
 // What was verified is remembered for the whole process, so that a new configuration, or a verdict that has ended, does not
 // have the same signature verified again. Only a pass is: of a refusal the user wants to know the reason, and whoever may
-// attach evidence could fill the memory with refusals.
+// attach evidence could fill the memory with refusals. With copies of a good signature, each in other bytes, he still can: then
+// what nobody asks for again goes, and is verified anew.
 //
 // No clock that goes on has a part in an outcome. A key has no end; the certificates of signers and of timestamp
 // authorities, and the keys of logs, are judged at the instants that the evidence proves, which are past. So the same bytes

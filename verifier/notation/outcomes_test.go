@@ -155,6 +155,35 @@ func TestOutcomesAskAboutRevocation(t *testing.T) {
 	}
 }
 
+// TestOutcomesAskNoMoreAboutRevocation has the responder go down once a signature is remembered: what is looked at in three
+// ways then asks as often as what is looked at in one.
+func TestOutcomesAskNoMoreAboutRevocation(t *testing.T) {
+	for _, level := range []string{"strict", "permissive"} {
+		t.Run(level, func(t *testing.T) {
+			responder := notationtest.NewResponder()
+			server := httptest.NewServer(responder)
+			defer server.Close()
+			authority := newAuthority(t, notationtest.AuthorityOptions{OCSPURL: server.URL, Intermediates: 1})
+			responder.Add(authority)
+			envelope := sign(t, issue(t, authority, notationtest.LeafOptions{}), notationtest.SignOptions{})
+			s := settings{level: level, ca: []*x509.Certificate{authority.Root()}, outcomes: notation.NewOutcomes(notation.OutcomesOptions{})}
+			expect(t, verifyOnce(t, s.verifier(t), envelope, notationtest.JWS), ratify.Verified)
+			responder.Set(notationtest.Down)
+			requests := func(s settings) (verdict, int) {
+				before := responder.Requests()
+				return verifyOnce(t, s.verifier(t), envelope, notationtest.JWS), responder.Requests() - before
+			}
+			again, asked := requests(s)
+			s.outcomes, s.forgetful = nil, true
+			whole, want := requests(s)
+			whole.expectSame(t, again)
+			if asked != want {
+				t.Errorf("asked %d times, and %d where nothing is remembered", asked, want)
+			}
+		})
+	}
+}
+
 // TestOutcomesEnd lets time go by over what is remembered.
 func TestOutcomesEnd(t *testing.T) {
 	const hour, day = time.Hour, 24 * time.Hour
