@@ -240,9 +240,6 @@ type Signer struct {
 	// Time is the earliest instant at which an authority of the trusted root has seen the signature; zero if none was asked
 	// for. Who holds the signature can have it stamped later, so that it says until when it was made, not since when.
 	Time time.Time
-	// NotAfter is when the signature ends by itself. It is zero: a key has no end, and a certificate of minutes is good
-	// for whatever was proven to be signed with it in time.
-	NotAfter time.Time
 	// Claims are what the certificate says of the build that signed, by stable names: sourceRepository,
 	// sourceRepositoryDigest, sourceRepositoryRef, buildSigner, buildConfig, buildTrigger, runInvocation.
 	Claims map[string]string

@@ -81,7 +81,6 @@ func (v *Verifier) Verify(ctx context.Context, subject, evidence ocispec.Descrip
 	return ratify.Result{
 		Passed:     true,
 		Message:    "signed by " + signer.String(),
-		NotAfter:   signer.NotAfter,
 		Extensions: signer.Extensions(),
 	}, nil
 }
