@@ -28,6 +28,7 @@ func All() []Scenario {
 		{Name: "warm", About: "images that were asked for just now", run: warm},
 		{Name: "crowd", About: "many who ask for the same images at once", Alone: true, run: crowd},
 		{Name: "limit", About: "a registry that answers 429", Alone: true, run: limited},
+		{Name: "replicas", About: "several processes that are asked in turn", Alone: true, run: replicas},
 		{Name: "start", About: "from exec to ready, and idle", run: start},
 		{Name: "growth", About: "the cost of an image beside what else is there", Alone: true, run: growth},
 		{Name: "memory", About: "very many images in the cache", Alone: true, run: memory},
