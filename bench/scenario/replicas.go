@@ -79,13 +79,14 @@ func (b *Bench) inTurn(ctx context.Context, group []*contender, delay time.Durat
 		})
 		return values, err
 	})
+	where := fmt.Sprintf("%d in turn, registry delay %v: ", len(group), delay)
 	return []report.Row{
-		all.row(0, report.Row{Topic: replicaTopic, Name: name + ": requests upstream an image", Target: report.Count(float64(requestsOfImage * len(group)))}),
-		all.row(1, report.Row{Topic: replicaTopic, Name: "requests upstream when all are asked for again", Target: report.Count(0)}),
-		all.row(2, report.Row{Topic: replicaTopic, Name: "signatures verified an image", Target: report.Count(float64(len(group)))}),
-		all.row(3, report.Row{Topic: replicaTopic, Name: "an image that is new to its replica, p50", Unit: report.Milliseconds}),
-		all.row(4, report.Row{Topic: replicaTopic, Name: "the same, p99", Unit: report.Milliseconds}),
-		all.row(5, report.Row{Topic: replicaTopic, Name: "an image that it knows, p99", Unit: report.Milliseconds}),
+		all.row(0, report.Row{Topic: replicaTopic, Name: where + "requests upstream an image", Target: report.Count(float64(requestsOfImage * len(group)))}),
+		all.row(1, report.Row{Topic: replicaTopic, Name: where + "requests upstream when all are asked for again", Target: report.Count(0)}),
+		all.row(2, report.Row{Topic: replicaTopic, Name: where + "signatures verified an image", Target: report.Count(float64(len(group)))}),
+		all.row(3, report.Row{Topic: replicaTopic, Name: where + "an image that is new to its replica, p50", Unit: report.Milliseconds}),
+		all.row(4, report.Row{Topic: replicaTopic, Name: where + "an image that is new to its replica, p99", Unit: report.Milliseconds}),
+		all.row(5, report.Row{Topic: replicaTopic, Name: where + "an image that it knows, p99", Unit: report.Milliseconds}),
 	}, err
 }
 
