@@ -62,6 +62,64 @@ func TestAnswersInMemoryAreBounded(t *testing.T) {
 	}
 }
 
+// waiting has all places for answers taken, and a request about the key that waits for one of them.
+func (f *face) waiting(key string) (answered <-chan string, free func()) {
+	f.t.Helper()
+	for range maxWriters {
+		f.provider.writers <- struct{}{}
+	}
+	g, done := f.provider.current.Load(), make(chan string, 1)
+	go func() { done <- f.direct(key) }()
+	eventually(f.t, "its image is verified", func() bool { return g.cached().Entries == 1 })
+	return done, func() {
+		for range maxWriters {
+			<-f.provider.writers
+		}
+	}
+}
+
+// TestConfigurationWhileWaitingForAPlace: a verdict that waits for its place for long is none any more if the policy that
+// it was made by is not.
+func TestConfigurationWhileWaitingForAPlace(t *testing.T) {
+	f := newFace(t, "")
+	f.provider.options.VerifyTimeout = patience
+	answered, free := f.waiting(atDigest("pass", "x"))
+	old := f.provider.current.Load()
+	f.set(func() { f.result = ratify.Result{Code: ratify.UntrustedSigner} })
+	f.provider.Install(f.engine(t), settings(t, ""))
+	ended := time.Now().Add(-staleAfter)
+	old.retired.Store(&ended)
+	free()
+	if answer := <-answered; !strings.Contains(answer, `"isSuccess":false`) {
+		t.Errorf("%s", answer)
+	}
+	if len(f.provider.writers) != 0 || len(f.provider.slots) != 0 {
+		t.Error("a place was not given back")
+	}
+}
+
+// TestWhoWaitsForAPlaceIsUnderWay: the bound on requests holds for those too that have an answer and no place for it, and
+// what it sheds is told so at once.
+func TestWhoWaitsForAPlaceIsUnderWay(t *testing.T) {
+	f := newFace(t, "")
+	f.provider.options.VerifyTimeout = patience
+	for range maxRequests - 1 {
+		f.provider.slots <- struct{}{}
+	}
+	answered, free := f.waiting(atDigest("pass", "x"))
+	began := time.Now()
+	if text := f.direct(atDigest("pass", "x")); !strings.Contains(text, "OVERLOADED") {
+		t.Errorf("%s", text)
+	}
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("shed after %v", took)
+	}
+	free()
+	if answer := <-answered; !strings.Contains(answer, `"isSuccess":true`) {
+		t.Errorf("%s", answer)
+	}
+}
+
 // TestRefusalOfATag: a tag that is not there is refused under the policy's name, and not asked for again at once.
 func TestRefusalOfATag(t *testing.T) {
 	f := newFace(t, "cache: {tagTTL: 300ms}")

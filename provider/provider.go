@@ -216,13 +216,20 @@ func (x *exchange) reply(w http.ResponseWriter, r *http.Request) {
 		x.refuseRequest(bad)
 		return
 	}
-	answers := x.Provider.answer(x.ctx, x.run, keys)
-	if x.placed = x.room(x.ctx); !x.placed {
-		answers = decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
-	}
+	answers := x.Provider.answer(x.ctx, x.runPlaced, keys)
 	requestID := newRequestID()
 	x.record(x.name, requestID, answers, time.Since(x.began))
 	x.compose(answers, requestID)
+}
+
+// runPlaced is the operation and a place for its answer, for which it may wait: until then the request is under way, and
+// another configuration may come into force.
+func (x *exchange) runPlaced(ctx context.Context, g *generation, keys []string) []answer {
+	answers := x.run(ctx, g, keys)
+	if x.placed = x.placed || x.room(ctx); !x.placed {
+		return decline(keys, &ratify.Error{Code: ratify.Overloaded, Message: "too many answers are being written"})
+	}
+	return answers
 }
 
 // fail makes a systemError the whole answer.

@@ -14,7 +14,6 @@ import (
 	"github.com/ratify-provider/ratify"
 )
 
-// apiVersion is the protocol's; the framework has no name for it.
 // What the protocol calls itself. Gatekeeper's own types bring along the engine of its policies, 7 MB of program of which
 // 4 MB stay in memory; the tests compare each answer with them.
 const (
