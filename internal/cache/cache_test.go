@@ -169,7 +169,7 @@ func TestFlood(t *testing.T) {
 
 // TestAllAsked: where everything was asked for, something has to go all the same, after a bounded search.
 func TestAllAsked(t *testing.T) {
-	const places = 10 * maxSpared
+	const places = 10 * maxLooked
 	c := New(places, 1<<30, byLength)
 	for i := range places {
 		c.Set(fmt.Sprint(i), "x", time.Hour)
@@ -181,9 +181,34 @@ func TestAllAsked(t *testing.T) {
 	if s := c.Stats(); s.Entries != places || s.Evicted != 1 {
 		t.Errorf("%+v", s)
 	}
-	if _, ok := c.Get(fmt.Sprint(maxSpared)); ok {
+	if _, ok := c.Get(fmt.Sprint(maxLooked)); ok {
 		t.Errorf("it was not the entry behind those that were passed by that went")
 	}
+}
+
+// TestManyEndAtOnce: who comes after them clears away some, and does not hold up the others for all.
+func TestManyEndAtOnce(t *testing.T) {
+	const places = 3 * maxLooked
+	synctest.Test(t, func(t *testing.T) {
+		c := New(places+1, 1<<30, byLength)
+		for i := range places {
+			c.Set(fmt.Sprint(i), "", time.Second)
+		}
+		time.Sleep(time.Second)
+		for left := places - maxLooked; left > 0; left -= maxLooked {
+			c.Set("new", "", time.Hour)
+			if s := c.Stats(); s.Entries < left || s.Entries > left+1 || s.Evicted != 0 {
+				t.Errorf("%+v, want %d that have ended", s, left)
+			}
+			checkRing(t, c)
+		}
+		for i := range places {
+			c.Set(fmt.Sprint("full ", i), "", time.Hour)
+		}
+		if s := c.Stats(); s.Entries != places+1 || s.Evicted != 0 {
+			t.Errorf("%+v: there was room for all", s)
+		}
+	})
 }
 
 func TestReplacing(t *testing.T) {
