@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,12 +41,12 @@ func isIndex(mediaType string) bool {
 // manifest has none of its own. What is no manifest, or could be read as two kinds, is SUBJECT_INVALID.
 func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (ocispec.Descriptor, error) {
 	var m struct {
-		MediaType    string              `json:"mediaType"`
-		ArtifactType string              `json:"artifactType"`
-		Config       *ocispec.Descriptor `json:"config"`
-		Layers       json.RawMessage     `json:"layers"`
-		Manifests    json.RawMessage     `json:"manifests"`
-		FSLayers     json.RawMessage     `json:"fsLayers"`
+		MediaType    string          `json:"mediaType"`
+		ArtifactType string          `json:"artifactType"`
+		Config       *struct{}       `json:"config"` // only whether it is there: decoded, its annotations take forty times their size
+		Layers       json.RawMessage `json:"layers"`
+		Manifests    json.RawMessage `json:"manifests"`
+		FSLayers     json.RawMessage `json:"fsLayers"`
 	}
 	invalid := func(format string, args ...any) (ocispec.Descriptor, error) {
 		return ocispec.Descriptor{}, &Error{Code: SubjectInvalid, Message: "the manifest is malformed: " + fmt.Sprintf(format, args...)}
@@ -75,7 +76,8 @@ func DescribeManifest(data []byte, algorithm digest.Algorithm, claimed string) (
 	if !algorithm.Available() {
 		return invalid("unknown digest algorithm %s", Quote(algorithm.String()))
 	}
-	return ocispec.Descriptor{MediaType: mediaType, ArtifactType: m.ArtifactType, Digest: algorithm.FromBytes(data), Size: int64(len(data))}, nil
+	// The descriptor is held as long as its image is examined, and hundreds are at the same time.
+	return ocispec.Descriptor{MediaType: mediaType, ArtifactType: Truncate(m.ArtifactType), Digest: algorithm.FromBytes(data), Size: int64(len(data))}, nil
 }
 
 // ReadEvidence reads the manifest of a piece of evidence, and is the only place that checks that it belongs to the
@@ -93,6 +95,9 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	data, err := repo.Fetch(ctx, evidence)
 	if err != nil {
 		return nil, err
+	}
+	if bytes.Count(data, []byte{'"'}) > maxEvidenceQuotes {
+		return nil, invalidEvidence("its manifest has more than %d names and texts", maxEvidenceQuotes/2)
 	}
 	var m struct {
 		ocispec.Manifest
@@ -129,7 +134,28 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 		}
 	}
 	m.Manifest.Layers, m.ArtifactType = m.Layers, foundType
+	prune(&m.Manifest)
 	return &m.Manifest, nil
+}
+
+// prune leaves of a manifest what identifies its parts, and annotations that are no longer than MaxTextBytes. It is held while
+// its layer is read, as long as the registry likes, and four of them for each of hundreds of images.
+func prune(m *ocispec.Manifest) {
+	identity := func(d ocispec.Descriptor) ocispec.Descriptor {
+		return ocispec.Descriptor{MediaType: Truncate(d.MediaType), ArtifactType: Truncate(d.ArtifactType), Digest: d.Digest, Size: d.Size}
+	}
+	subject := identity(*m.Subject)
+	m.Config, m.Subject = identity(m.Config), &subject
+	if m.Config.Digest.Validate() != nil {
+		m.Config.Digest = "" // of any length
+	}
+	for i, layer := range m.Layers {
+		m.Layers[i] = identity(layer)
+	}
+	maps.DeleteFunc(m.Annotations, func(name, value string) bool { return len(name)+len(value) > MaxTextBytes })
+	if len(m.Annotations) > maxEvidenceAnnotations {
+		m.Annotations = nil
+	}
 }
 
 // ErrOtherKind says that what looked like a verifier's evidence, because its descriptor has no artifact type, turned out
@@ -140,6 +166,13 @@ var ErrOtherKind = errors.New("the artifact is of another kind")
 // maxEvidenceManifestBytes bounds the manifest of a piece of evidence: a hundred layers with 2 KiB of annotations each. One
 // that is nothing but annotations takes forty times its size when it is decoded.
 const maxEvidenceManifestBytes = 256 << 10
+
+// maxEvidenceQuotes bounds the names and texts of such a manifest before it is decoded: 16 for each of a hundred layers, at two
+// quotes each, and four times that for what cosign writes as text within its annotations.
+const maxEvidenceQuotes = 16 << 10
+
+// maxEvidenceAnnotations bounds the annotations of its own that are kept: signatures and attestations have two or three.
+const maxEvidenceAnnotations = 32
 
 // maxLayers bounds the layers of an evidence manifest: a signature has one, cosign's collection of signatures up to a
 // hundred.

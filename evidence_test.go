@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -108,6 +112,23 @@ func TestDescribeManifestAlgorithm(t *testing.T) {
 		if err == nil && desc.ArtifactType != "application/x" {
 			t.Errorf("artifact type %q", desc.ArtifactType)
 		}
+	}
+}
+
+// TestDescribeManifestHoldsLittle: a descriptor lives as long as its image is examined, and what is decoded for it is no
+// multiple of the manifest.
+func TestDescribeManifestHoldsLittle(t *testing.T) {
+	data := []byte(`{"mediaType":"` + imageType + `","artifactType":"` + strings.Repeat("x", 1<<20) + `","config":{"annotations":{"":""`)
+	for i := range 9_000 {
+		data = fmt.Appendf(data, `,"%x":""`, i)
+	}
+	data = append(data, "}}}"...)
+	desc, err := ratify.DescribeManifest(data, "", "")
+	if err != nil || len(desc.ArtifactType) > ratify.MaxTextBytes {
+		t.Errorf("artifact type of %d bytes, error %v", len(desc.ArtifactType), err)
+	}
+	if n := testing.AllocsPerRun(1, func() { _, _ = ratify.DescribeManifest(data, "", "") }); n > 20_000 {
+		t.Errorf("%.0f allocations: the config was decoded", n) // two for each name, to find doubles
 	}
 }
 
@@ -313,6 +334,39 @@ func TestReadEvidenceOfAnotherKind(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// TestReadEvidenceHoldsLittle: what is decoded of a manifest is held while its layer is read.
+func TestReadEvidenceHoldsLittle(t *testing.T) {
+	long := strings.Repeat("x", 10_000)
+	fat := map[string]any{"mediaType": "m", "digest": someDigest, "size": 1, "annotations": map[string]string{"a": long}, "data": "eHg=", "urls": []string{long}}
+	data := evidenceManifest(func(m map[string]any) {
+		m["config"], m["layers"] = fat, []any{fat}
+		m["annotations"] = map[string]string{"short": "kept", "long": long, long: ""}
+	})
+	repo := &fakeRepository{fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return data, nil }}
+	evidence := ocispec.Descriptor{MediaType: imageType, Digest: digest.FromBytes(data)}
+	m, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, 1, "kind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := ocispec.Descriptor{MediaType: "m", Digest: someDigest, Size: 1}
+	if !reflect.DeepEqual(m.Config, part) || !reflect.DeepEqual(m.Layers, []ocispec.Descriptor{part}) {
+		t.Errorf("config %v, layers %v, want %v", m.Config, m.Layers, part)
+	}
+	if !maps.Equal(m.Annotations, map[string]string{"short": "kept"}) {
+		t.Errorf("%d annotations", len(m.Annotations))
+	}
+	data = evidenceManifest(func(m map[string]any) {
+		many := map[string]string{}
+		for i := range 20_000 {
+			many[strconv.Itoa(i)] = ""
+		}
+		m["annotations"] = many
+	})
+	if _, err := ratify.ReadEvidence(t.Context(), repo, subjectDescriptor, evidence, 1, "kind"); ratify.AsError(err) == nil || ratify.AsError(err).Code != ratify.EvidenceInvalid {
+		t.Errorf("error %v, want %s", err, ratify.EvidenceInvalid)
 	}
 }
 

@@ -102,6 +102,8 @@ func (n *names) object(fields bool) error {
 			return err
 		}
 		switch {
+		case len(seen.many) >= maxNames:
+			return fmt.Errorf("an object has more than %d names", maxNames)
 		case !seen.add(name):
 			return fmt.Errorf("the name %s is there twice", Quote(name))
 		case fields && isMisspelt(name):
@@ -155,6 +157,10 @@ func (n *names) text() ([]byte, error) {
 // maxListedNames is how many names are compared one by one: a descriptor has some five. Of more, those of annotations are
 // a stranger's, who could make the square of them.
 const maxListedNames = 16
+
+// maxNames bounds the names of one object: half a mebibyte to remember them. Annotations are the only ones that have more than
+// a dozen, and clients allow 256 KiB of those.
+const maxNames = 10_000
 
 // A nameSet holds the names of one object.
 type nameSet struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // namesByTokens is what checkNames does, told by the tokens of encoding/json.
@@ -96,20 +95,28 @@ func TestNamesOfEveryCut(t *testing.T) {
 	}
 }
 
-// TestManyNamesTakeNotTheSquare: a manifest of the largest size, which is nothing but annotations.
-func TestManyNamesTakeNotTheSquare(t *testing.T) {
-	var text strings.Builder
-	text.WriteString(`{"annotations":{"":0`)
-	for i := 0; text.Len() < MaxManifestBytes; i++ {
-		fmt.Fprintf(&text, `,"%x":0`, i)
+// TestManyNames: as many as there may be are looked at in no time; of a manifest of the largest size, which is nothing but
+// annotations, no more are remembered.
+func TestManyNames(t *testing.T) {
+	object := func(names int) []byte {
+		text := []byte(`{"annotations":{"":0`)
+		for i := range names - 1 {
+			text = fmt.Appendf(text, `,"%x":0`, i)
+		}
+		return append(text, "}}"...)
 	}
-	text.WriteString("}}")
-	began := time.Now()
-	if err := checkNames([]byte(text.String())); err != nil {
+	if err := checkNames(object(maxNames)); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 30*time.Second { // the square would take minutes
-		t.Errorf("it took %s", took)
+	largest := object(MaxManifestBytes / 10)
+	var err error
+	if took := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			err = checkNames(largest)
+		}
+	}); err == nil || took.AllocedBytesPerOp() > 4<<20 {
+		t.Errorf("%v, with %d bytes", err, took.AllocedBytesPerOp())
 	}
 }
 
