@@ -1,6 +1,7 @@
 package content
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,33 +28,83 @@ type Index struct {
 
 // entry has the fields of a descriptor that are kept.
 type entry struct {
-	MediaType    string            `json:"mediaType"`
-	ArtifactType string            `json:"artifactType"`
-	Digest       digest.Digest     `json:"digest"`
-	Size         int64             `json:"size"`
-	Annotations  map[string]string `json:"annotations"`
+	MediaType    string        `json:"mediaType"`
+	ArtifactType string        `json:"artifactType"`
+	Digest       digest.Digest `json:"digest"`
+	Size         int64         `json:"size"`
+	Annotations  annotations   `json:"annotations"`
 }
 
-// maxAnnotations bounds those that are kept of one descriptor, of MaxTextBytes each, for a list is held as long as its image
-// is examined, and hundreds are at the same time. Annotations in lists are for finding a tag in a layout, for showing, and
-// for sparing a request: signatures and attestations have two or three.
-const maxAnnotations = 8
+const (
+	// maxAnnotations bounds those that are kept of one descriptor, of MaxTextBytes each, for a list is held as long as its
+	// image is examined, and hundreds are at the same time. Annotations in lists are for finding a tag in a layout, for
+	// showing, and for sparing a request: signatures and attestations have two or three.
+	maxAnnotations = 8
+	// meanAnnotations bounds the text of all that are kept of one list, for each descriptor that it may have: signatures
+	// have less. Eight times that of each, and of hundreds of lists, is more than a process has.
+	meanAnnotations = 256
+	// maxDigestBytes is more than any digest has: sha512 and its colon, and 128 digits. A longer one is malformed, and stays so.
+	maxDigestBytes = 136
+)
 
-// kept is the descriptor without what is longer than it can be. A type that was cut is nobody's; a digest that is too long
-// is malformed, and stays so.
-func (e entry) kept() ocispec.Descriptor {
-	var short map[string]string
-	for _, name := range slices.Sorted(maps.Keys(e.Annotations)) {
-		if value := e.Annotations[name]; len(name)+len(value) <= ratify.MaxTextBytes && len(short) < maxAnnotations {
-			if short == nil {
-				short = make(map[string]string, min(len(e.Annotations), maxAnnotations))
-			}
-			short[name] = value
+// annotations are decoded one after the other, and only the first by name are kept: four mebibytes of them take forty times
+// that as a map.
+type annotations map[string]string
+
+// UnmarshalJSON decodes an object of texts, or null.
+func (a *annotations) UnmarshalJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	switch open, err := dec.Token(); {
+	case err != nil:
+		return err
+	case open == nil:
+		return nil
+	case open != json.Delim('{'):
+		return errors.New("annotations are no object")
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var value string
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		if name, ok := key.(string); ok {
+			a.add(name, value)
 		}
 	}
+	return nil
+}
+
+// add keeps an annotation that is short, and drops the last by name where there are too many.
+func (a *annotations) add(name, value string) {
+	delete(*a, name) // of two the last one counts, as everywhere
+	if len(name)+len(value) > ratify.MaxTextBytes {
+		return
+	}
+	if *a == nil {
+		*a = make(annotations, 1)
+	}
+	(*a)[name] = value
+	if len(*a) > maxAnnotations {
+		delete(*a, slices.Max(slices.Collect(maps.Keys(*a))))
+	}
+}
+
+func (a annotations) bytes() (n int) {
+	for name, value := range a {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+// kept is the descriptor without what is longer than it can be. A type that was cut is nobody's.
+func (e entry) kept() ocispec.Descriptor {
 	return ocispec.Descriptor{
 		MediaType: ratify.Truncate(e.MediaType), ArtifactType: ratify.Truncate(e.ArtifactType),
-		Digest: digest.Digest(ratify.Truncate(e.Digest.String())), Size: e.Size, Annotations: short,
+		Digest: e.Digest[:min(len(e.Digest), maxDigestBytes)], Size: e.Size, Annotations: e.Annotations,
 	}
 }
 
@@ -129,7 +180,7 @@ func (index *Index) readManifests(dec *json.Decoder, limit int) error {
 	case open != json.Delim('['):
 		return errors.New("decode index: manifests is no list")
 	}
-	for dec.More() {
+	for left := limit * meanAnnotations; dec.More(); {
 		if len(index.Manifests) >= limit {
 			index.More = true
 			return nil
@@ -137,6 +188,9 @@ func (index *Index) readManifests(dec *json.Decoder, limit int) error {
 		var e entry
 		if err := dec.Decode(&e); err != nil {
 			return early(err)
+		}
+		if left -= e.Annotations.bytes(); left < 0 {
+			e.Annotations = nil
 		}
 		index.Manifests = append(index.Manifests, e.kept())
 	}

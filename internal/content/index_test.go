@@ -92,6 +92,48 @@ func TestReadIndexKeepsLittleOfEachDescriptor(t *testing.T) {
 	}
 }
 
+// TestReadIndexKeepsLittleOfAllDescriptors: the annotations of a list have one bound together; no other part of a descriptor
+// is lost to it.
+func TestReadIndexKeepsLittleOfAllDescriptors(t *testing.T) {
+	const descriptors = 500
+	var all []string
+	for i := range descriptors {
+		value := strings.Repeat("v", 200)
+		all = append(all, fmt.Sprintf(`{"artifactType":"kind","digest":"%s","size":%d,"annotations":{"a":"%s","b":"%s","c":"%s"}}`, digestA, i, value, value, value))
+	}
+	index, err := ReadIndex(strings.NewReader(`{"manifests":[`+strings.Join(all, ",")+`]}`), descriptors)
+	if err != nil || len(index.Manifests) != descriptors {
+		t.Fatal(len(index.Manifests), err)
+	}
+	held := 0
+	for _, d := range index.Manifests {
+		held += annotations(d.Annotations).bytes()
+		if d.ArtifactType != "kind" || d.Digest != digestA {
+			t.Fatal(d)
+		}
+	}
+	if held == 0 || held > descriptors*meanAnnotations {
+		t.Errorf("%d bytes of annotations", held)
+	}
+}
+
+// TestReadIndexDecodesFewAnnotations: a descriptor that is nothing but annotations takes no multiple of its size at once.
+func TestReadIndexDecodesFewAnnotations(t *testing.T) {
+	text := []byte(`{"":""`)
+	for i := range 100_000 {
+		text = fmt.Appendf(text, `,"%x":""`, i)
+	}
+	var a annotations
+	if err := a.UnmarshalJSON(append(text, '}')); err != nil || len(a) != maxAnnotations {
+		t.Errorf("%d are kept, error %v", len(a), err)
+	}
+	for _, wrong := range []string{`[]`, `1`, `{"a":1}`, `{"a":`, ``} {
+		if err := new(annotations).UnmarshalJSON([]byte(wrong)); err == nil {
+			t.Errorf("%q was decoded", wrong)
+		}
+	}
+}
+
 func TestReadIndexReturnsTheReadersError(t *testing.T) {
 	broken := errors.New("broken")
 	r := io.MultiReader(strings.NewReader(`{"manifests":[{},`), iotest.ErrReader(broken))
