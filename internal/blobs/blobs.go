@@ -78,27 +78,43 @@ func New(o Options) *Cache {
 // Get returns the content of the key, which has the digest want, a valid one, and at most limit bytes. The bytes are the
 // caller's own: nobody else sees what is done to them.
 func (c *Cache) Get(ctx context.Context, key Key, want digest.Digest, limit int64) (data []byte, ok bool) {
-	if ctx.Err() != nil {
-		return nil, false
+	data, held, ok := c.find(ctx, key, want, limit)
+	if held {
+		data = bytes.Clone(data)
 	}
-	if held, stale := c.memory.get(key, time.Now()); held != nil && int64(len(held)) <= limit {
+	return data, ok
+}
+
+// Look is Get for who changes nothing and is soon done: the bytes may be those that are held. Of hundreds who look at the
+// same large content at the same time each would have a copy.
+func (c *Cache) Look(ctx context.Context, key Key, want digest.Digest, limit int64) (data []byte, ok bool) {
+	data, _, ok = c.find(ctx, key, want, limit)
+	return data, ok
+}
+
+// find tells, too, whether what it found is held.
+func (c *Cache) find(ctx context.Context, key Key, want digest.Digest, limit int64) (data []byte, held, ok bool) {
+	if ctx.Err() != nil {
+		return nil, false, false
+	}
+	if data, stale := c.memory.get(key, time.Now()); data != nil && int64(len(data)) <= limit {
 		if stale && c.disk != nil {
-			c.disk.offer(key, held) // for it to be among the last to go there, too
+			c.disk.offer(key, data) // for it to be among the last to go there, too
 		}
 		c.memoryHits.Add(1)
-		return bytes.Clone(held), true
+		return data, true, true
 	}
 	if c.disk != nil {
 		if data = c.disk.read(ctx, key, want, limit); data != nil {
-			if c.memory.wants(len(data)) {
-				c.memory.put(key, bytes.Clone(data), time.Now())
+			if held = c.memory.wants(len(data)); held {
+				c.memory.put(key, data, time.Now())
 			}
 			c.diskHits.Add(1)
-			return data, true
+			return data, held, true
 		}
 	}
 	c.misses.Add(1)
-	return nil, false
+	return nil, false, false
 }
 
 // Put keeps the content of the key, whose digest the caller has computed. It keeps a copy, and does not wait for the disk.

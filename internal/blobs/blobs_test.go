@@ -92,6 +92,19 @@ func TestNobodyChangesWhatIsHeld(t *testing.T) {
 	}
 }
 
+// Who only looks at what is held in memory gets no copy.
+func TestLookTakesNoMemory(t *testing.T) {
+	c, want := New(Options{Memory: 32 << 20}), contentOf(1, 1<<20)
+	d := digest.FromBytes(want)
+	c.Put(keyOf(1), want)
+	if data, ok := c.Look(t.Context(), keyOf(1), d, anySize); !ok || !bytes.Equal(data, want) {
+		t.Fatal("it is not there")
+	}
+	if n := testing.AllocsPerRun(10, func() { c.Look(t.Context(), keyOf(1), d, anySize) }); n > 0 {
+		t.Errorf("%.0f allocations", n)
+	}
+}
+
 func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	const size = 1000
 	one := (&entry{data: append([]byte{}, contentOf(0, size)...)}).cost()

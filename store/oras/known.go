@@ -34,7 +34,7 @@ func (a *access) known(ctx context.Context, reference string) (desc ocispec.Desc
 	if wanted.Validate() != nil {
 		return ocispec.Descriptor{}, false
 	}
-	data, ok := a.deps.Pool.content.Get(ctx, a.keyOf(kindManifests, wanted), wanted, ratify.MaxManifestBytes)
+	data, ok := a.deps.Pool.content.Look(ctx, a.keyOf(kindManifests, wanted), wanted, ratify.MaxManifestBytes)
 	if !ok {
 		return ocispec.Descriptor{}, false
 	}
