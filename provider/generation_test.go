@@ -137,3 +137,19 @@ func TestCachedIsTold(t *testing.T) {
 		t.Errorf("%v", records)
 	}
 }
+
+// TestVerdictOfJustNow: who looked before there was a verdict, and has a flight after the one that left it has ended, does
+// not verify again.
+func TestVerdictOfJustNow(t *testing.T) {
+	f := newFace(t, "")
+	key := atDigest("pass", "x")
+	f.verify(key)
+	s, err := ratify.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.provider.current.Load().decide(t.Context(), s, verdictKey(s), nil)
+	if err != nil || !v.report.IsSuccess || f.verifies.Load() != 1 {
+		t.Errorf("%+v, %v, %d verifications", v, err, f.verifies.Load())
+	}
+}
