@@ -449,4 +449,8 @@ func TestCertificateIsVerifiedOnce(t *testing.T) {
 	if !certificates.accepts(first, nil, state) || certificates.accepts(second, nil, state) {
 		t.Error("without a connection it is not verified")
 	}
+	certificates.options.ClientNames = []string{"somebody else"}
+	if certificates.accepts(first, nil, state) {
+		t.Error("any name may ask")
+	}
 }

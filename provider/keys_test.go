@@ -88,3 +88,13 @@ func TestTagIsLookedUpAgain(t *testing.T) {
 		t.Errorf("%v", report)
 	}
 }
+
+// TestRememberedKeyIsNoSpelling: a key that looks like the JSON of another one is not taken for it.
+func TestRememberedKeyIsNoSpelling(t *testing.T) {
+	keys := newParsedKeys()
+	keys.put(newParsedKey(`\u0041`, ratify.Subject{}))
+	got, _, err := keys.decodeRequest([]byte(usualHead + `\u0041` + usualTail))
+	if err != nil || len(got) != 1 || got[0] != "A" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
