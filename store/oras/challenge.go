@@ -2,6 +2,7 @@ package oras
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -131,7 +132,7 @@ func (c challenge) String() string {
 // the path. It is empty where the challenge may be about this repository in another way.
 func (c challenge) general(path string) string {
 	realm, err := url.Parse(c.params["realm"])
-	if c.scheme != schemeBearer || err != nil || realm.RawQuery != "" {
+	if c.scheme != schemeBearer || err != nil || realm.RawQuery != "" || shareSegment(realm.Path, path) {
 		return ""
 	}
 	var scopes []string
@@ -146,6 +147,13 @@ func (c challenge) general(path string) string {
 	}
 	params := map[string]string{"realm": c.params["realm"], "service": c.params["service"], "scope": strings.Join(scopes, " ")}
 	return challenge{scheme: schemeBearer, params: params}.String()
+}
+
+// shareSegment tells whether a segment of one path is one of the other's: some registries have a token server for each of
+// their parts, whose name begins a repository's path and is in the realm's.
+func shareSegment(realm, repository string) bool {
+	of := strings.Split(repository, "/")
+	return slices.ContainsFunc(strings.Split(realm, "/"), func(s string) bool { return slices.Contains(of, s) })
 }
 
 // quoted writes a quoted string that Go's unquoting, which oras-go uses for it, reads back as it is.

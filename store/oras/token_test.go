@@ -80,6 +80,32 @@ func TestFirstRequestToAFurtherRepository(t *testing.T) {
 	}
 }
 
+// Parts of a registry may have token servers of their own, at a realm with the part's name, and forbid what has a token of
+// another: what one asks for is not remembered for the others.
+func TestRealmOfAPart(t *testing.T) {
+	c := newFixture()
+	f, s, entry := withTokens(t, c, "", anyToken)
+	s.answer = func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"token":%q}`, strings.Split(r.URL.Path, "/")[1])
+	}
+	f.before = anyPath(func(w http.ResponseWriter, r *http.Request) bool {
+		part := strings.Split(r.URL.Path, "/")[2]
+		switch r.Header.Get("Authorization") {
+		case "Bearer " + part:
+			return false
+		case "":
+			return answer(401, "", nil, "Www-Authenticate", bearer(s.server.URL+"/"+part+"/token", ""))(w, r)
+		}
+		return answer(403, "", nil)(w, r)
+	})
+	store := newStore(t, Deps{}, entry)
+	for _, part := range []string{"one", "other", "one", "third"} {
+		if err := readBoth(t, store, c, f.host+"/"+part); err != nil {
+			t.Errorf("%s: %v", part, err)
+		}
+	}
+}
+
 // What is remembered of a registry's challenge is given up when it does not hold any more, within the same read.
 func TestRememberedChallengeIsOutdated(t *testing.T) {
 	for _, tc := range []struct {
