@@ -56,6 +56,7 @@ type disk struct {
 	hanging atomic.Int32            // reads that nobody waits for any more
 	used    atomic.Int64            // bytes on disk, as counted by the last sweep and since
 	dropped atomic.Uint64
+	spoilt  atomic.Bool // a file was not what it must be, and was removed; so used is no longer what is there
 
 	jobs        chan job
 	queued      atomic.Int64  // bytes in jobs
@@ -65,6 +66,7 @@ type disk struct {
 	// The writer's own.
 	counted   bool      // whether used and files are what is there
 	files     int       // as used
+	swept     time.Time // when it was counted last
 	restUntil time.Time // before which nothing is written
 
 	// What tests put in the way, make smaller, or hurry up.
@@ -147,6 +149,7 @@ func (d *disk) load(name string, want digest.Digest, limit int64) []byte {
 	data, err := d.loadFrom(root, name, want, limit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errPassedOver) {
 		_ = root.Remove(name) // where this fails, too, it is a miss each time
+		d.spoilt.Store(true)
 	}
 	return data
 }
@@ -310,6 +313,10 @@ func (d *disk) store(j job) error {
 
 // makeRoom sees that there is room for one more file of the size. It removes more than it must, to have a while without it.
 func (d *disk) makeRoom(size int64) error {
+	if time.Since(d.swept) >= restTime && d.spoilt.Swap(false) {
+		d.warn(fmt.Errorf("files in %s were not what was written, and were removed", d.dir))
+		d.counted = false
+	}
 	if !d.counted {
 		if err := d.sweep(d.bound); err != nil {
 			return err

@@ -344,6 +344,36 @@ func TestBoundWhileWriting(t *testing.T) {
 	}
 }
 
+// What was removed because it was spoilt is counted no more, and told of; once in a while, for somebody may spoil all the time.
+func TestSpoiltFilesAreNotCounted(t *testing.T) {
+	dir, warned := t.TempDir(), 0
+	c := byHand(t, dir, anySize)
+	c.disk.warn = func(error) { warned++ }
+	for i := range 20 {
+		must(t, c.disk.store(job{keyOf(i), contentOf(i, 100)}))
+	}
+	for round, want := range []int{1, 1, 2} {
+		if round != 1 {
+			c.disk.swept = time.Now().Add(-restTime)
+		}
+		for i := range 10 {
+			must(t, os.WriteFile(pathOf(dir, i), []byte("spoilt"), 0o600))
+			if get(t, c, i, contentOf(i, 100)) {
+				t.Fatalf("round %d: %d is good", round, i)
+			}
+			must(t, c.disk.store(job{keyOf(i), contentOf(i, 100)}))
+		}
+		if counted, is := c.Stats().DiskBytes, sizeOf(t, dir); warned != want || round != 1 && counted > is+10*4096 {
+			t.Errorf("round %d: told of %d times, want %d; %d bytes counted, of %d", round, warned, want, counted, is)
+		}
+	}
+	c.disk.swept = time.Now().Add(-restTime)
+	must(t, c.disk.store(job{keyOf(30), contentOf(30, 100)}))
+	if counted, is := c.Stats().DiskBytes, sizeOf(t, dir); counted != is {
+		t.Errorf("%d bytes counted, of %d", counted, is)
+	}
+}
+
 func sizeOf(t *testing.T, dir string) (total int64) {
 	t.Helper()
 	files, err := os.ReadDir(dir)

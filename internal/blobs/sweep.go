@@ -68,7 +68,7 @@ func (d *disk) sweep(target int64) error {
 		few -= d.maxFiles / sweptShare
 	}
 	files, gone := removeOldest(root, found, total-target, few)
-	d.files, d.counted = len(found)-files, true
+	d.files, d.counted, d.swept = len(found)-files, true, time.Now()
 	d.used.Store(total - gone)
 	return nil
 }
