@@ -122,7 +122,10 @@ func (o *options) scenarios() ([]scenario.Scenario, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("-run %q names none that could run; -list tells the names", o.choose)
+		if o.against != "" {
+			return nil, fmt.Errorf("-run %q names no scenario that compares two builds: cold, cpu, warm and start do", o.choose)
+		}
+		return nil, fmt.Errorf("-run %q names no scenario; -list tells their names", o.choose)
 	}
 	return chosen, nil
 }
@@ -144,6 +147,11 @@ func measure(ctx context.Context, o *options, chosen []scenario.Scenario, words 
 			fmt.Fprintf(words, "\r\x1b[K[%d/%d] %s · %s · %s", i+1, len(chosen), time.Since(began).Round(time.Second), s.Name, what)
 		}
 		rows, err := b.Run(ctx, s)
+		for i := range rows {
+			if o.quick && !rows[i].Target.Hard {
+				rows[i].Target = report.Target{} // small sizes and few runs say nothing about it
+			}
+		}
 		r.Rows = append(r.Rows, rows...)
 		if err != nil {
 			return r, err

@@ -43,10 +43,10 @@ func TestListAgainstAnotherBuild(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
-		{"-run nothing", "names none"},
+		{"-run nothing", "names no scenario; -list"},
 		{"-run (", "-run: error parsing regexp"},
 		{"-against old", "is not NAME=PATH"},
-		{"-against old=x -run limit", "names none"},
+		{"-against old=x -run limit", "that compares two builds: cold, cpu, warm and start"},
 		{"-peer x=http://host", "expected NAME=https://"},
 		{"-peer https://host", "expected NAME=https://"},
 		{"-wat", "not defined"},

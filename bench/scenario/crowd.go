@@ -95,6 +95,6 @@ func (b *Bench) rush(ctx context.Context, name string, images int, plan func([]w
 		only.row(0, report.Row{Topic: "many at once", Name: name + ": all answered after", Unit: report.Seconds, Target: most}),
 		only.row(1, report.Row{Topic: "many at once", Name: name + ": requests upstream", Target: report.Count(float64(4 * images))}),
 		only.row(2, report.Row{Topic: "many at once", Name: name + ": signatures verified", Target: report.Count(float64(images))}),
-		only.row(3, report.Row{Topic: "many at once", Name: name + ": asked again, for want of a place or of time"}),
+		only.row(3, report.Row{Topic: "many at once", Name: name + ": asked again, for want of a place or of time", Note: "512 requests are served at once"}),
 	}, err
 }

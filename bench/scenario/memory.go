@@ -64,8 +64,8 @@ func memory(ctx context.Context, b *Bench) ([]report.Row, error) {
 	}
 	hit, err := b.hits(ctx, many, few)
 	return []report.Row{
-		{Topic: topic, Name: "verdicts kept", Figure: report.Sample{metrics["ratify_cache_entries"]}, Target: report.Count(float64(n))},
-		{Topic: topic, Name: "their bytes, as accounted", Unit: report.Megabytes, Figure: report.Sample{metrics["ratify_cache_bytes"] / 1e6}, Target: report.Below(cacheBytes / 1e6)},
+		{Topic: topic, Name: "verdicts kept", Note: fmt.Sprintf("maxEntries %d, maxBytes %d, GOMEMLIMIT %d", roomFor(n), int64(cacheBytes), int64(goLimit)), Figure: report.Sample{metrics["ratify_cache_entries"]}, Target: report.Count(float64(n))},
+		{Topic: topic, Name: "their bytes, as accounted", Note: "without the content by digest", Unit: report.Megabytes, Figure: report.Sample{metrics["ratify_cache_bytes"] / 1e6}, Target: report.Below(cacheBytes / 1e6)},
 		{Topic: topic, Name: fmt.Sprintf("live heap after a collection, beyond that with %d", fewImages), Unit: report.Megabytes, Figure: report.Sample{(heap - heapBefore) / 1e6},
 			Beside: "accounted", Reference: report.Sample{(accounted - accountedBefore) / 1e6}, Target: report.Times(heapTolerance)},
 		{Topic: topic, Name: "resident memory at its highest", Unit: report.Megabytes, Figure: report.Sample{megabytes(peak)}, Target: report.Below(processLimit / 1e6)},
