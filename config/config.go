@@ -40,13 +40,13 @@ type File struct {
 	// GatekeeperCacheTTL is Gatekeeper's own external-data-provider-response-cache-ttl: a verdict that ends sooner than
 	// that is looked at again before it is answered. Default 30s.
 	GatekeeperCacheTTL Duration `json:"gatekeeperCacheTTL"`
-	// Concurrency is how many images are verified at the same time; what comes beyond waits. Default 384.
+	// Concurrency is how many images are verified at the same time; what comes beyond waits. Default 288.
 	Concurrency int `json:"concurrency"`
 }
 
 // defaultConcurrency leaves a registry, which gets three quarters, room for 200 images at once: they wait for its answers
 // most of the time. What they may have in memory is bounded apart from that.
-const defaultConcurrency = 384
+const defaultConcurrency = 288
 
 // maxConcurrency is above what can be asked at the same time: some 100 requests of Gatekeeper with 64 keys each. What
 // is larger is a slip of the finger, and memory is set aside for each.

@@ -86,7 +86,7 @@ func TestDefaults(t *testing.T) {
 		Mutation:           Mutation{TagAndDigest},
 		Tenancy:            Tenancy{WithoutPolicy: WithoutPolicyCluster},
 		GatekeeperCacheTTL: Duration(30 * time.Second),
-		Concurrency:        384,
+		Concurrency:        288,
 	}
 	for _, text := range []string{
 		smallest,

@@ -21,7 +21,7 @@ type contentOptions struct {
 func (o *contentOptions) addFlags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.Var(&o.memory, "content-memory", "bytes of manifests, signatures and documents that are kept in memory; 0 is none")
-	flags.StringVar(&o.dir, "content-dir", "", "`directory` where they are kept on disk, too, for the next start")
+	flags.StringVar(&o.dir, "content-dir", "", "`directory` where manifests, signatures and documents are kept, too, for the next start")
 	flags.Var(&o.disk, "content-disk", "bytes that its files may take")
 	_ = command.MarkFlagDirname("content-dir")
 }
