@@ -90,12 +90,21 @@ const (
 	Wrong    Outcome = "WRONG"
 )
 
-// Ratio is our median over the reference's; 0 without a reference.
+// Ratio is the median of what each run gives: our value over the reference's that was measured beside it. A machine that is half as
+// fast for some seconds is so for both, and for the medians of each it need not be. 0 without a reference.
 func (r Row) Ratio() float64 {
-	if r.Reference.Median() == 0 {
+	n := min(len(r.Figure), len(r.Reference))
+	ratios := make(Sample, 0, n)
+	for i := range n {
+		if r.Reference[i] == 0 {
+			return 0
+		}
+		ratios = append(ratios, r.Figure[i]/r.Reference[i])
+	}
+	if n == 0 {
 		return 0
 	}
-	return r.Figure.Median() / r.Reference.Median()
+	return ratios.Median()
 }
 
 // Outcome compares the row with its target.

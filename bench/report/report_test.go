@@ -42,6 +42,7 @@ func TestOutcome(t *testing.T) {
 		{"a ratio that is met", Row{Figure: Sample{11}, Reference: Sample{10}, Target: Times(1.10)}, Met},
 		{"met as it is printed", Row{Figure: Sample{11.04}, Reference: Sample{10}, Target: Times(1.10)}, Met},
 		{"a ratio that is missed", Row{Figure: Sample{11.1}, Reference: Sample{10}, Target: Times(1.10)}, Missed},
+		{"a machine that slows down for both", Row{Figure: Sample{10, 10, 20, 20}, Reference: Sample{10, 10, 10, 20}, Target: Times(1)}, Met},
 		{"a ratio to nothing", Row{Figure: Sample{1}, Target: Times(1.10)}, Missed},
 		{"the median decides", Row{Figure: Sample{1, 1, 50}, Reference: Sample{1}, Target: Times(1)}, Met},
 		{"a rate", Row{Figure: Sample{95}, Reference: Sample{100}, Target: RateOf(0.95)}, Met},

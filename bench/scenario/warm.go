@@ -66,7 +66,7 @@ type way struct {
 
 const (
 	// warmTime gives some ten thousand answers and several collections of garbage in each run.
-	warmTime  = 500 * time.Millisecond
+	warmTime  = time.Second
 	warmQuick = 150 * time.Millisecond
 )
 
