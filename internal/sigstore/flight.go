@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// flights have what several want at the same time done once.
+// flights have what several want at the same time done once, by one of them: singleflight would have it done on a stack of
+// its own where a wait has to end with its context, and a panic there is nobody's to contain.
 type flights[V any] struct {
 	mu      sync.Mutex
 	running map[string]*flight[V]

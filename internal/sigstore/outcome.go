@@ -3,12 +3,12 @@ package sigstore
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
-	"hash"
 	"strconv"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
 // What was verified is remembered for the whole process, so that a new configuration, or a verdict that has ended, does not
@@ -66,48 +66,34 @@ func (s Signer) size() int64 {
 // outcome is the key under which it is remembered that evidence of a kind, a signature or a statement, was verified. It
 // holds all that verifying it looks at; of the subject's manifest the digest stands for the bytes.
 func (v *Verifier) outcome(kind string, b blob, data []byte, subject ocispec.Descriptor) string {
-	h := newTextHash()
-	h.add(v.trust, kind, subject.MediaType, subject.Digest.String(), strconv.FormatInt(subject.Size, 10), b.MediaType)
+	h := sha256.New()
+	listhash.Write(h, v.trust, kind, subject.MediaType, subject.Digest.String(), strconv.FormatInt(subject.Size, 10), b.MediaType)
 	for _, name := range layerAnnotations {
-		h.add(b.Annotations[name])
+		listhash.Write(h, b.Annotations[name])
 	}
-	h.hash.Write(data) // which is last, and so needs no length
-	return h.sum()
+	h.Write(data) // which is last, and so needs no length
+	return string(h.Sum(nil))
 }
 
 // fingerprint is of all that decides whom the verifier believes, as it was read, and of the names that it gives them. root
 // is the text of the trusted root.
 func (t Trust) fingerprint(keys []*publicKey, root []byte) string {
-	h := newTextHash()
-	h.add(strconv.Itoa(len(keys)))
+	h := sha256.New()
+	listhash.Write(h, strconv.Itoa(len(keys)))
 	for _, key := range keys {
-		h.add(key.name, key.hint) // which is the key's SHA-256
+		listhash.Write(h, key.name, key.hint) // which is the key's SHA-256
 	}
-	h.add(strconv.Itoa(len(t.Identities)))
+	listhash.Write(h, strconv.Itoa(len(t.Identities)))
 	for _, id := range t.Identities {
-		h.add(id.Issuer, id.IssuerPattern, id.Subject, id.SubjectPattern)
+		listhash.Write(h, id.Issuer, id.IssuerPattern, id.Subject, id.SubjectPattern)
 	}
 	for _, threshold := range []*int{t.Thresholds.TransparencyLogs, t.Thresholds.CertificateLogs, t.Thresholds.Timestamps} {
 		text := "unset"
 		if threshold != nil {
 			text = strconv.Itoa(*threshold)
 		}
-		h.add(text)
+		listhash.Write(h, text)
 	}
-	h.hash.Write(root)
-	return h.sum()
+	h.Write(root)
+	return string(h.Sum(nil))
 }
-
-// A textHash is the SHA-256 of several texts, each with its length, so that none can pass for two.
-type textHash struct{ hash hash.Hash }
-
-func newTextHash() textHash { return textHash{sha256.New()} }
-
-func (h textHash) add(texts ...string) {
-	for _, text := range texts {
-		h.hash.Write(binary.AppendUvarint(nil, uint64(len(text))))
-		h.hash.Write([]byte(text))
-	}
-}
-
-func (h textHash) sum() string { return string(h.hash.Sum(nil)) }

@@ -7,6 +7,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/credprogram"
 	"github.com/ratify-provider/ratify/internal/keyring"
+	"github.com/ratify-provider/ratify/internal/listhash"
 	"github.com/ratify-provider/ratify/internal/pullsecret"
 )
 
@@ -44,11 +45,11 @@ type question struct {
 func answerKey(key string, t target, extent credprogram.Extent) string {
 	switch extent {
 	case credprogram.ForImage:
-		return fingerprint(key, "image", t.host, t.path)
+		return listhash.Sum(key, "image", t.host, t.path)
 	case credprogram.ForRegistry:
-		return fingerprint(key, "registry", t.host)
+		return listhash.Sum(key, "registry", t.host)
 	default:
-		return fingerprint(key, "all")
+		return listhash.Sum(key, "all")
 	}
 }
 
@@ -135,7 +136,7 @@ func (p *Pool) forget(at string, a answered) {
 
 // apiServer returns the client for pull secrets of the settings, which keeps what it has read.
 func (p *Pool) apiServer(s pullsecret.Settings) (*pullsecret.Client, error) {
-	key := fingerprint(s.APIServer, s.TokenFile, s.CAFile, s.ServiceAccount)
+	key := listhash.Sum(s.APIServer, s.TokenFile, s.CAFile, s.ServiceAccount)
 	if c, ok := p.apiServers.Get(key); ok {
 		return c, nil
 	}

@@ -102,7 +102,7 @@ func scopesFor(hostport, path string) context.Context {
 
 // purposeOf tells why a request is sent: http.Client marks those of redirects.
 func purposeOf(req *http.Request) purpose {
-	if c := callOf(req.Context()); c != nil && c.purpose == forToken {
+	if callOf(req.Context()).purpose == forToken {
 		return forToken
 	}
 	if req.Response != nil {

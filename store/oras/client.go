@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 
+	"github.com/ratify-provider/ratify/internal/listhash"
 	"github.com/ratify-provider/ratify/internal/netguard"
 )
 
@@ -53,7 +54,7 @@ func (s clientSettings) fingerprint() string {
 	if s.proxy != nil {
 		proxy = s.proxy.String()
 	}
-	return fingerprint(strconv.FormatBool(s.allowPrivate), string(s.caPEM), proxy, s.noProxy)
+	return listhash.Sum(strconv.FormatBool(s.allowPrivate), string(s.caPEM), proxy, s.noProxy)
 }
 
 // client makes connections, directly or through a proxy, and judges the addresses that they are made to.

@@ -1,9 +1,7 @@
 package oras
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
@@ -120,14 +118,14 @@ func bySpecificity(entries []*entry) []*entry {
 	return entries
 }
 
-// fingerprint tells lists of texts apart: each is preceded by its length.
-func fingerprint(texts ...string) string {
-	h := sha256.New()
-	for _, text := range texts {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-		h.Write(length[:])
-		h.Write([]byte(text))
+func (e *entry) scheme() string {
+	if e.plainHTTP {
+		return "http"
 	}
-	return string(h.Sum(nil))
+	return "https"
+}
+
+// origin is where requests for a registry go.
+func (e *entry) origin(host string) string {
+	return origin(&url.URL{Scheme: e.scheme(), Host: servingHost(host)})
 }

@@ -2,7 +2,6 @@ package oras
 
 import (
 	"context"
-	"net/url"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -10,6 +9,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/content"
+	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
 // What was read under a digest is kept in the pool, and asked for no more: it cannot change. What could change is asked for
@@ -19,12 +19,7 @@ import (
 // keyOf is what content is kept under. It holds who has read it: tenants have credentials of their own, and what one may
 // read is not for another. It holds no credential, which are replaced, and a fingerprint of this is a file's name.
 func (a *access) keyOf(kind string, d digest.Digest) blobs.Key {
-	scheme := "https"
-	if a.entry.plainHTTP {
-		scheme = "http"
-	}
-	server := origin(&url.URL{Scheme: scheme, Host: servingHost(a.target.host)})
-	return blobs.Key([]byte(fingerprint(a.target.namespace, server, a.target.path, kind, d.String())))
+	return blobs.Key([]byte(listhash.Sum(a.target.namespace, a.entry.origin(a.target.host), a.target.path, kind, d.String())))
 }
 
 // known resolves a digest whose manifest was read before. A manifest that does not say itself of which type it is must be

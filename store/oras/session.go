@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
 const (
@@ -52,19 +53,14 @@ type session struct {
 }
 
 func newSession(e *entry, host, path string, cred auth.Credential, deps Deps) *session {
-	scheme := "https"
-	if e.plainHTTP {
-		scheme = "http"
-	}
 	authHosts, redirectHosts := builtInHosts(servingHost(host))
 	s := &session{
-		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path, cred: cred, scheme: scheme,
-		origin:    origin(&url.URL{Scheme: scheme, Host: servingHost(host)}),
+		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path, cred: cred, scheme: e.scheme(), origin: e.origin(host),
 		authHosts: append(authHosts, e.authHosts...), redirectHosts: append(redirectHosts, e.redirectHosts...),
 	}
-	s.hostport = strings.TrimPrefix(s.origin, scheme+"://")
+	s.hostport = strings.TrimPrefix(s.origin, s.scheme+"://")
 	s.registryKey = e.client.key + s.origin
-	s.key = fingerprint(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
+	s.key = listhash.Sum(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
 		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
 	s.scopes = scopesFor(s.hostport, path)
 	s.arrival = s.pool.arrivals.Add(1)

@@ -16,6 +16,7 @@ import (
 	"github.com/ratify-provider/ratify/internal/credprogram"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/ratify-provider/ratify/internal/keyring"
+	"github.com/ratify-provider/ratify/internal/listhash"
 	"github.com/ratify-provider/ratify/internal/pullsecret"
 )
 
@@ -274,7 +275,7 @@ func fingerprintOf(variables []credprogram.Variable) string {
 	for _, v := range variables {
 		texts = append(texts, v.Name, v.Value)
 	}
-	return fingerprint(texts...)
+	return listhash.Sum(texts...)
 }
 
 // helperKeep is how long a helper's answer is kept: its protocol does not say, and those of clouds last an hour or more.
@@ -289,7 +290,7 @@ func helperSource(h Helper, pool *Pool) ([]*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("helper: name: %w", err)
 	}
-	key := fingerprint("helper", helper.Path(), fingerprintOf(env))
+	key := listhash.Sum("helper", helper.Path(), fingerprintOf(env))
 	label := "credential helper " + h.Name
 	return []*source{{label: label, find: func(ctx context.Context, t target) ([]candidate, string, error) {
 		return pool.askProgram(ctx, key, t, question{label: label, join: credprogram.ForRegistry, get: func(ctx context.Context) (credprogram.Answer, error) {
@@ -324,7 +325,7 @@ func providerSources(p Provider, deps Deps) ([]*source, error) {
 	}
 	var made []*source
 	for _, plugin := range plugins {
-		key := fingerprint("provider", plugin.Name(), p.BinDir, string(data), fingerprintOf(env))
+		key := listhash.Sum("provider", plugin.Name(), p.BinDir, string(data), fingerprintOf(env))
 		label := plugin.Name() + " of " + p.Config
 		made = append(made, &source{label: label, find: func(ctx context.Context, t target) ([]candidate, string, error) {
 			if !plugin.Match(t.host, t.path) {

@@ -13,6 +13,8 @@ import (
 
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
 const (
@@ -86,7 +88,7 @@ func (c *tokenCache) GetToken(ctx context.Context, registry string, scheme auth.
 }
 
 func (c *tokenCache) tokenKey(registry string, scheme auth.Scheme, key string) string {
-	return fingerprint(c.key, registry, scheme.String(), key)
+	return listhash.Sum(c.key, registry, scheme.String(), key)
 }
 
 // Set fetches a token, once for all who ask for the same at the same time, and keeps it. The fetch is under no caller's

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"hash"
 	"time"
 
 	"github.com/notaryproject/notation-core-go/signature"
@@ -15,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ratify-provider/ratify/internal/cache"
+	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
 const (
@@ -170,9 +170,9 @@ func printOf(policy trustpolicy.TrustPolicy, stores anchors, cfg Config) (settin
 func chainKey(s settingsPrint, scheme signature.SigningScheme, chain []*x509.Certificate) string {
 	h := sha256.New()
 	h.Write(s[:])
-	writeTo(h, "chain", string(scheme))
+	listhash.Write(h, "chain", string(scheme))
 	for _, cert := range chain {
-		writeTo(h, cert.Raw)
+		listhash.Write(h, cert.Raw)
 	}
 	return string(h.Sum(nil))
 }
@@ -181,16 +181,8 @@ func chainKey(s settingsPrint, scheme signature.SigningScheme, chain []*x509.Cer
 func passKey(s settingsPrint, subject ocispec.Descriptor, data []byte, mediaType string) string {
 	h := sha256.New()
 	h.Write(s[:])
-	writeTo(h, "pass", subject.MediaType, string(subject.Digest), mediaType)
+	listhash.Write(h, "pass", subject.MediaType, string(subject.Digest), mediaType)
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(subject.Size))) //nolint:gosec // one to one, whatever the sign
-	writeTo(h, data)
+	listhash.Write(h, data)
 	return string(h.Sum(nil))
-}
-
-// writeTo writes each part behind its length, so that no two lists of parts are written alike.
-func writeTo[T ~string | ~[]byte](h hash.Hash, parts ...T) {
-	for _, part := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write([]byte(part))
-	}
 }
