@@ -54,7 +54,9 @@ func sameNames(t *testing.T, data []byte) {
 	if !json.Valid(data) {
 		return
 	}
-	if want := fmt.Sprint(namesByTokens(json.NewDecoder(bytes.NewReader(data)), true)); got != want {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber() // how large a number is says nothing of names
+	if want := fmt.Sprint(namesByTokens(decoder, true)); got != want {
 		t.Errorf("%.300q: %s, want %s", data, got, want)
 	}
 }
@@ -67,7 +69,7 @@ func hostileNames() []string {
 	}
 	manyAnd := func(more string) string { return "{" + strings.Join(many, ",") + "," + more + "}" }
 	return []string{
-		`{}`, `[]`, `""`, `0`, `null`, ` { } `, "\t[\r\n1 , 2 ]\n", `{"a":{},"b":[],"c":"","d":-1.5e+3,"e":true,"f":null}`,
+		`{}`, `[]`, `""`, `0`, `1e9999`, `null`, ` { } `, "\t[\r\n1 , 2 ]\n", `{"a":{},"b":[],"c":"","d":-1.5e+3,"e":true,"f":null}`,
 		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"layers":[],"\u006cayers":[]}`, `{"L\u0061yers":[]}`, `{"layerſ":[]}`, `{"ſize":1}`, `{"Kind":1,"kind":2}`,
 		`{"a\"b":1,"a\"b":2}`, `{"a\\":1,"a\\":2}`, `{"\\":"\"","\"":"\\"}`, `{"a":"}","b":"]","c":",","d":":"}`, `{"a":"\\\"","b":1,"b":2}`,
 		"{\"\xff\":1,\"\xfe\":2}", "{\"\xff\":1,\"\ufffd\":2}", `{"\ud800":1,"\ufffd":2}`, `{"":1,"":2}`, `{"":1," ":2}`,
