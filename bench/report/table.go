@@ -31,7 +31,7 @@ func (r Report) Print(w io.Writer) {
 	fmt.Fprintln(w, r.origin())
 	for _, rows := range r.topics() {
 		fmt.Fprintf(w, "\n%s\n", rows[0].Topic)
-		printAligned(w, append([][]string{heads}, lines(rows)...))
+		PrintTable(w, heads, lines(rows))
 	}
 	fmt.Fprintf(w, "\n%s\n", r.summary())
 	for _, row := range r.Rows {
@@ -41,14 +41,16 @@ func (r Report) Print(w io.Writer) {
 	}
 }
 
-func printAligned(w io.Writer, lines [][]string) {
+// PrintTable writes lines in columns as wide as their widest cell, the heads above them.
+func PrintTable(w io.Writer, heads []string, lines [][]string) {
+	all := append([][]string{heads}, lines...)
 	width := make([]int, len(heads))
-	for _, cells := range lines {
+	for _, cells := range all {
 		for i, cell := range cells {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
 		}
 	}
-	for _, cells := range lines {
+	for _, cells := range all {
 		var text strings.Builder
 		for i, cell := range cells {
 			text.WriteString(cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
@@ -57,18 +59,25 @@ func printAligned(w io.Writer, lines [][]string) {
 	}
 }
 
+// MarkdownTable writes lines as a table of Markdown.
+func MarkdownTable(w io.Writer, heads []string, lines [][]string) {
+	fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
+	for _, cells := range lines {
+		escaped := make([]string, len(cells))
+		for i, cell := range cells {
+			escaped[i] = strings.ReplaceAll(cell, "|", `\|`)
+		}
+		fmt.Fprintf(w, "| %s |\n", strings.Join(escaped, " | "))
+	}
+}
+
 // Markdown writes the report as tables, one for each topic.
 func (r Report) Markdown(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", r.origin())
 	for _, rows := range r.topics() {
 		topic := rows[0].Topic
-		fmt.Fprintf(w, "\n### %s\n\n| %s |\n|%s\n", strings.ToUpper(topic[:1])+topic[1:], strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
-		for _, cells := range lines(rows) {
-			for i := range cells {
-				cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
-			}
-			fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
-		}
+		fmt.Fprintf(w, "\n### %s\n\n", strings.ToUpper(topic[:1])+topic[1:])
+		MarkdownTable(w, heads, lines(rows))
 	}
 	fmt.Fprintf(w, "\n%s\n", r.summary())
 }
