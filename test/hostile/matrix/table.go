@@ -1,0 +1,82 @@
+package matrix
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ratify-provider/ratify/test/hostile/promise"
+)
+
+// table shows the cells, a row for each fault.
+func table(title string, steps []step, cells []*cell) promise.Table {
+	t := promise.Table{Title: title, Columns: []string{"fault"}}
+	for _, s := range steps {
+		t.Columns = append(t.Columns, string(s))
+	}
+	var reasons []string
+	for start := 0; start < len(cells); start += len(steps) {
+		row := []string{cells[start].fault}
+		shown := false
+		for _, c := range cells[start : start+len(steps)] {
+			if c.empty == "" {
+				row, shown = append(row, c.text()), true
+				continue
+			}
+			if !slices.Contains(reasons, c.empty) {
+				reasons = append(reasons, c.empty)
+			}
+			row = append(row, fmt.Sprintf("(%d)", slices.Index(reasons, c.empty)+1))
+		}
+		if shown {
+			t.Rows = append(t.Rows, row)
+		}
+	}
+	t.Notes = append(t.Notes, "a cell: the outcome, when it came, and the requests (or connections, if more) that had gone out until then")
+	for i, reason := range reasons {
+		t.Notes = append(t.Notes, fmt.Sprintf("(%d) no cell: %s", i+1, reason))
+	}
+	return t
+}
+
+// text is a cell: outcome, time, requests.
+func (c *cell) text() string {
+	outcome := strings.ToLower(strings.TrimSpace(c.got.String()))
+	if c.got.class != verified {
+		outcome = strings.TrimSpace(map[class]string{unknown: "systemError"}[c.got.class] + " " + c.got.code)
+	}
+	wrong := ""
+	if c.problem != nil {
+		wrong = "WRONG: "
+	}
+	return fmt.Sprintf("%s%s, %s, %d", wrong, outcome, c.got.took.Round(time.Millisecond), c.requests)
+}
+
+// results are what P1 promises of the cells.
+func results(cells []*cell) []promise.Result {
+	var wrong []string
+	asked, late := 0, (*cell)(nil)
+	for _, c := range cells {
+		if c.empty != "" {
+			continue
+		}
+		asked++
+		if c.problem != nil {
+			wrong = append(wrong, fmt.Sprintf("%s at %s: %v", c.fault, c.step, c.problem))
+		}
+		if late == nil || c.got.took > late.got.took {
+			late = c
+		}
+	}
+	return []promise.Result{
+		{
+			Promise: "P1", What: fmt.Sprintf("faults at steps that were answered as they must be, of %d", asked), Got: fmt.Sprint(asked - len(wrong)),
+			Bound: fmt.Sprint(asked), Held: len(wrong) == 0 && asked > 0, Note: strings.Join(wrong, "\n    "),
+		},
+		{
+			Promise: "P1", What: "the longest answer", Got: late.got.took.Round(time.Millisecond).String(), Bound: "at most " + (budget + reserve).String(),
+			Held: late.got.took <= budget+reserve, Note: fmt.Sprintf("%s at %s", late.fault, late.step),
+		},
+	}
+}
