@@ -32,6 +32,8 @@ type process struct {
 	log        *zap.Logger
 	// observeRegistry is told of each answer of a registry; status 0 is none. hostClass is fit for a metric's label.
 	observeRegistry func(hostClass string, status int)
+	// observeBreaker is told when a server of a registry is not asked any more because it answers nothing, and when it is again.
+	observeBreaker func(oras.BreakerChange)
 	// observeSignature is told the type of the verifier that verified the cryptography of a signature.
 	observeSignature func(verifier string)
 	// observePanic is told of each panic that was contained.
@@ -50,7 +52,7 @@ func storeTypes() map[string]storeType {
 	return map[string]storeType{
 		"oras": func(p *process, settings config.Settings, set *files.Set) (ratify.Store, error) {
 			return fromSettings(settings, func(c oras.Config) (*oras.Store, error) {
-				return oras.New(c, oras.Deps{Files: set, Pool: p.pool, Observe: p.observeRegistry})
+				return oras.New(c, oras.Deps{Files: set, Pool: p.pool, Observe: p.observeRegistry, Breaker: p.observeBreaker})
 			})
 		},
 		"ocilayout": func(_ *process, settings config.Settings, _ *files.Set) (ratify.Store, error) {

@@ -98,7 +98,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	p := &process{
 		pool: pool, revocation: notation.NewRevocation(notation.RevocationOptions{}),
 		outcomes: notation.NewOutcomes(notation.OutcomesOptions{}), sigstore: sigstore.NewShared(),
-		log: log, observeRegistry: metrics.RegistryRequest, observeSignature: metrics.SignatureVerified, observePanic: metrics.Panic,
+		log: log, observeRegistry: metrics.RegistryRequest, observeBreaker: breakerLog(log, metrics.WatchBreakers()), observeSignature: metrics.SignatureVerified, observePanic: metrics.Panic,
 	}
 	g, err := p.build(o.config)
 	if err != nil {
@@ -114,6 +114,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &reloader{build: p.build, path: o.config, current: g, provider: answerer, tls: certificates, metrics: metrics, log: log}
+	go giveBack(ctx)
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
@@ -146,4 +147,17 @@ func newLog(level string, w io.Writer) (*zap.Logger, error) {
 		return nil, usage("debug, info, warn, error", "--log-level %s is unknown", strings.ToLower(level))
 	}
 	return provider.NewLog(l, zapcore.AddSync(w)), nil
+}
+
+// breakerLog writes a record when requests for a server of a registry begin to be refused, and when that ends.
+func breakerLog(log *zap.Logger, count func(registry string, open int, tripped bool)) func(oras.BreakerChange) {
+	return func(c oras.BreakerChange) {
+		count(c.HostClass, c.OpenInClass, c.Open)
+		fields := []zap.Field{zap.String("registry", c.HostClass), zap.String("host", c.Host), zap.Time("since", c.Since), zap.String("cause", c.Cause)}
+		if c.Open {
+			log.Warn("registry breaker open", fields...)
+			return
+		}
+		log.Info("registry breaker closed", fields...)
+	}
 }

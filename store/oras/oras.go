@@ -81,6 +81,9 @@ type Deps struct {
 	// of the registry's entry, or "other", fit for a metric's label; and the HTTP status, 0 where there was no answer.
 	// It must be safe for concurrent use.
 	Observe func(hostClass string, status int)
+	// Breaker is told when requests for a server begin to be refused, because it answers nothing, and when that ends. It
+	// must be safe for concurrent use.
+	Breaker func(BreakerChange)
 }
 
 // hostClassOther is the class of registries without an entry: their hosts are chosen by whoever writes references, and
@@ -104,6 +107,9 @@ func New(cfg Config, deps Deps) (*Store, error) {
 	}
 	if deps.Observe == nil {
 		deps.Observe = func(string, int) {}
+	}
+	if deps.Breaker == nil {
+		deps.Breaker = func(BreakerChange) {}
 	}
 	s := &Store{deps: deps}
 	var errs []error

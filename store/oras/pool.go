@@ -62,6 +62,8 @@ type Pool struct {
 	tagOnly *cache.Cache[bool]
 	// budgets are by registry: one in an outage must not use up the retries of others.
 	budgets *cache.Cache[*retryBudget]
+	// breakers are by server: the registry, its token server, its redirects.
+	breakers *breakers
 	// answers are what programs have said, and apiServers the clients that read pull secrets.
 	answers    *cache.Cache[answered]
 	apiServers *cache.Cache[*pullsecret.Client]
@@ -94,6 +96,7 @@ func NewPoolWith(content blobs.Options) *Pool {
 		refused:        cache.New(maxRemembered, maxRememberedBytes, func(e *ratify.Error) int64 { return int64(len(e.Message) + len(e.Remedy)) }),
 		tagOnly:        cache.New(maxRemembered, maxRememberedBytes, func(bool) int64 { return 1 }),
 		budgets:        cache.New(maxRemembered, maxRememberedBytes, func(*retryBudget) int64 { return 64 }),
+		breakers:       newBreakers(),
 		answers:        cache.New(maxAnswers, maxAnswerBytes, func(a answered) int64 { return a.ring.Bytes() }),
 		apiServers:     cache.New(maxClients, maxRememberedBytes, func(*pullsecret.Client) int64 { return 4096 }),
 		bodies:         bodies,

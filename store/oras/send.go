@@ -68,7 +68,10 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp, err := (*session)(s).local(req, c); resp != nil || err != nil {
 		return resp, err
 	}
-	s.budget.earn()
+	if err := (*session)(s).gate(req.URL).shut(); err != nil {
+		closeBody(req)
+		return nil, err // without waiting for a turn
+	}
 	pace := s.pacer(req.URL)
 	place := turn{number: s.number()}
 	for sends := 1; ; sends++ {
@@ -77,6 +80,12 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		resp, err := (*session)(s).exchange(req, c)
+		if errors.Is(err, errBreakerOpen) {
+			return nil, err
+		}
+		if sends == 1 {
+			s.budget.earn()
+		}
 		if !s.again(req.Context(), sends, pace, &place, resp, err) || !rewind(req) {
 			return resp, err
 		}

@@ -33,6 +33,7 @@ type session struct {
 	entry       *entry
 	pool        *Pool
 	report      func(hostClass string, status int)
+	tellBreaker func(BreakerChange)
 	host        string // as in references
 	path        string
 	origin      string // where requests for the registry go
@@ -55,7 +56,7 @@ type session struct {
 func newSession(e *entry, host, path string, cred auth.Credential, deps Deps) *session {
 	authHosts, redirectHosts := builtInHosts(servingHost(host))
 	s := &session{
-		entry: e, pool: deps.Pool, report: deps.Observe, host: host, path: path, cred: cred, scheme: e.scheme(), origin: e.origin(host),
+		entry: e, pool: deps.Pool, report: deps.Observe, tellBreaker: deps.Breaker, host: host, path: path, cred: cred, scheme: e.scheme(), origin: e.origin(host),
 		authHosts: append(authHosts, e.authHosts...), redirectHosts: append(redirectHosts, e.redirectHosts...),
 	}
 	s.hostport = strings.TrimPrefix(s.origin, s.scheme+"://")
@@ -150,12 +151,10 @@ func (s *session) exchange(req *http.Request, c *call) (*http.Response, error) {
 		delete(sent.Header, "Authorization")
 		delete(sent.Header, "Cookie")
 	}
-	resp, err := s.entry.client.RoundTrip(sent)
+	resp, err := s.through(s.gate(req.URL), sent)
 	if err != nil {
-		s.report(s.entry.class, 0)
 		return nil, err
 	}
-	s.report(s.entry.class, resp.StatusCode)
 	// The request as it was: http.Client and oras-go compare the two, and a clone would look like a redirect.
 	resp.Request = req
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -176,6 +175,25 @@ func (s *session) exchange(req *http.Request, c *call) (*http.Response, error) {
 		}
 	}
 	return resp, nil
+}
+
+// through sends a request past the breaker of its server.
+func (s *session) through(g gate, req *http.Request) (resp *http.Response, err error) {
+	probe, err := g.enter(req.Context())
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	met, words, remedy := gotNothing, "", ""
+	defer func() { g.leave(probe, met, words, remedy) }()
+	resp, err = s.entry.client.RoundTrip(req)
+	met, words, remedy = outcomeOf(req.Context(), resp, err)
+	status := 0
+	if err == nil {
+		status = resp.StatusCode
+	}
+	s.report(s.entry.class, status)
+	return resp, err
 }
 
 // challenged looks at a challenge that has come, and takes note of the registry's.
