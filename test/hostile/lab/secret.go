@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// A Secret is a text that may be seen at some hosts and nowhere else.
+type Secret struct {
+	// Name is how leaks call it; the value is never shown.
+	Name, Value string
+
+	mu    sync.Mutex
+	hosts []string
+}
+
+// secretLength makes two halves of 16 characters, each of which nobody writes by chance.
+const secretLength = 32
+
+// Plant makes a secret of random letters and digits, which may be seen at the hosts of these names.
+func (l *Lab) Plant(name string, hosts ...string) *Secret {
+	var value strings.Builder
+	for value.Len() < secretLength {
+		value.WriteString(rand.Text())
+	}
+	return l.Protect(name, value.String()[:secretLength], hosts...)
+}
+
+// Protect is Plant for a value that is there already: of 16 bytes at least, for what is shorter is found by chance. Of a
+// text of several lines, such as a key in PEM, each long line is one.
+func (l *Lab) Protect(name, value string, hosts ...string) *Secret {
+	s := &Secret{Name: name, Value: value, hosts: hosts}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.secrets = append(l.secrets, s)
+	return s
+}
+
+// Allow adds hosts at which the secret may be seen.
+func (s *Secret) Allow(hosts ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hosts = append(s.hosts, hosts...)
+}
+
+func (s *Secret) mayBeAt(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.hosts, host)
+}
+
+// minPiece is the length of the shortest text that is searched for: 16 random letters and digits are 80 bits.
+const minPiece = 16
+
+// pieces are the parts of a secret of which each is a leak by itself: a message may be cut off anywhere.
+func (s *Secret) pieces() []string {
+	var pieces []string
+	for line := range strings.SplitSeq(s.Value, "\n") {
+		switch {
+		case len(line) >= 2*minPiece:
+			pieces = append(pieces, line[:len(line)/2], line[len(line)/2:])
+		case len(line) >= minPiece:
+			pieces = append(pieces, line)
+		}
+	}
+	return pieces
+}
+
+// A form is one way in which a text can be written.
+type form struct {
+	name string
+	text []byte
+}
+
+// forms are the ways in which a piece of a secret is searched for. Base64 of it depends on what stands before it: there are
+// three ways, and of each what does not depend on what stands around it.
+func forms(piece string) []form {
+	all := []form{
+		{"as it is", []byte(piece)},
+		{"URL-encoded", []byte(url.QueryEscape(piece))},
+		{"path-encoded", []byte(url.PathEscape(piece))},
+		{"hex", []byte(hex.EncodeToString([]byte(piece)))},
+		{"upper-case hex", []byte(strings.ToUpper(hex.EncodeToString([]byte(piece))))},
+		{"quoted", []byte(strings.Trim(fmt.Sprintf("%q", piece), `"`))},
+	}
+	for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for before := range 3 {
+			text := alphabet.EncodeToString(append(make([]byte, before), piece...))
+			first := (before*8 + 5) / 6 // the characters that hold a bit of what stands before
+			last := (before + len(piece)) * 8 / 6
+			all = append(all, form{fmt.Sprintf("base64 at %d", before), []byte(text[first:last])})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b form) int { return bytes.Compare(a.text, b.text) })
+	return slices.CompactFunc(all, func(a, b form) bool { return bytes.Equal(a.text, b.text) })
+}
+
+// A Leak is a secret that was seen where it may not be. It does not say the secret.
+type Leak struct{ Secret, Place, Form string }
+
+func (l Leak) String() string { return l.Secret + ", " + l.Form + ", in " + l.Place }
+
+// A Search is what was searched and found.
+type Search struct {
+	Secrets, Places int
+	// Pairs are secrets times places in which they may not be; Bytes is what the places hold together.
+	Pairs int
+	Bytes int64
+	Leaks []Leak
+}
+
+// Leaks are the secrets that were seen where they may not be: see Search.
+func (l *Lab) Leaks() []Leak { return l.Search().Leaks }
+
+// Search looks for every secret, in every form, in every place where it may not be: what came to each host and canary, and
+// what the program wrote to its log, to its pages and into its answers.
+func (l *Lab) Search() Search {
+	l.mu.Lock()
+	secrets := slices.Clone(l.secrets)
+	l.mu.Unlock()
+	places := l.places()
+	found := Search{Secrets: len(secrets), Places: len(places)}
+	for _, p := range places {
+		found.Bytes += int64(len(p.data))
+	}
+	for _, s := range secrets {
+		var all []form
+		for _, piece := range s.pieces() {
+			all = append(all, forms(piece)...)
+		}
+		for _, p := range places {
+			if p.host != "" && s.mayBeAt(p.host) {
+				continue
+			}
+			found.Pairs++
+			if at := slices.IndexFunc(all, func(f form) bool { return bytes.Contains(p.data, f.text) }); at >= 0 {
+				found.Leaks = append(found.Leaks, Leak{s.Name, p.name, all[at].name})
+			}
+		}
+	}
+	return found
+}
+
+// A searched is one place with what is in it; host is set where it is a host.
+type searched struct {
+	name, host string
+	data       []byte
+}
