@@ -24,6 +24,9 @@ const (
 	// minPause is the wait after a refusal without a time, maxPause the longest that pauses without an accepted request in
 	// between grow to: four in the minute that work lasts.
 	minPause, maxPause = maxRetryWait, 16 * time.Second
+	// maxBarren refusals in a row, with nothing accepted between them, say that it is not the rate: the rate has gone down to
+	// a third by then.
+	maxBarren = 4
 	// maxSaid is the longest time that is waited because a registry says so: no work lasts longer.
 	maxSaid = time.Minute
 	// forgetAfter is how long after its last refusal a registry counts as one that does not limit: a limit is counted in
@@ -68,9 +71,11 @@ type pacer struct {
 
 // A turn is one request's.
 type turn struct {
-	number uint64 // the lowest is the next; it stays the same when the request is sent again
-	epoch  uint64 // of the pacer when it was sent
-	come   chan struct{}
+	number uint64        // the lowest is the next; it stays the same when the request is sent again
+	epoch  uint64        // of the pacer when it was sent
+	end    time.Time     // of what it is for; zero if there is none
+	come   chan struct{} // closed when its turn has come, or will not come before end
+	late   bool          // it will not; set before
 }
 
 // await waits until the request may be sent, and calls waiting before if it has to. Errors are the two above, and the
@@ -86,6 +91,9 @@ func (p *pacer) await(ctx context.Context, t *turn, waiting func()) error {
 	waiting()
 	select {
 	case <-t.come:
+		if t.late {
+			return errTurnTooLate
+		}
 		return nil
 	case <-ctx.Done():
 		p.mu.Lock()
@@ -115,14 +123,16 @@ func (p *pacer) queue(ctx context.Context, t *turn) (*list.Element, error) {
 	if p.waiting.Len() >= maxWaiting {
 		return nil, errTooManyWait
 	}
-	if end, ok := ctx.Deadline(); ok && p.next.After(end) {
-		return nil, errTurnTooLate
-	}
-	t.come = make(chan struct{})
-	behind := p.waiting.Back()
+	behind, ahead := p.waiting.Back(), p.waiting.Len()
 	for behind != nil && behind.Value.(*turn).number > t.number {
 		behind = behind.Prev()
+		ahead--
 	}
+	t.end, _ = ctx.Deadline()
+	if p.tooLate(t, ahead) {
+		return nil, errTurnTooLate
+	}
+	t.come, t.late = make(chan struct{}), false
 	var place *list.Element
 	if behind == nil {
 		place = p.waiting.PushFront(t)
@@ -132,6 +142,42 @@ func (p *pacer) queue(ctx context.Context, t *turn) (*list.Element, error) {
 	p.arm(now)
 	return place, nil
 }
+
+// tooLate tells whether the turn of a request with so many ahead of it does not come before its end, as things are: one
+// request after each pause, while nothing is accepted, or at twice the rate that was found, which a moment's refusals may
+// have put too low. A rate that doubles tells nothing yet.
+func (p *pacer) tooLate(t *turn, ahead int) bool {
+	if t.end.IsZero() {
+		return false
+	}
+	gap := time.Duration(0)
+	switch {
+	case p.barren >= maxBarren:
+		gap = p.silence()
+	case p.found:
+		gap = time.Duration(float64(time.Second) / (2 * p.rate))
+	}
+	return p.next.Add(time.Duration(ahead) * gap).After(t.end)
+}
+
+// giveUp tells those whose turn will not come in time, so that nobody waits for nothing.
+func (p *pacer) giveUp() {
+	ahead := 0
+	for e := p.waiting.Front(); e != nil; {
+		t, next := e.Value.(*turn), e.Next()
+		if p.tooLate(t, ahead) {
+			p.waiting.Remove(e)
+			t.late = true
+			close(t.come)
+		} else {
+			ahead++
+		}
+		e = next
+	}
+}
+
+// silence is the pause after as many refusals in a row as there were.
+func (p *pacer) silence() time.Duration { return min(minPause<<min(max(p.barren-1, 0), 8), maxPause) }
 
 // send counts a request that is sent now. Each one moves the next one on; a timer's lateness does not add up.
 func (p *pacer) send(t *turn, now time.Time) {
@@ -195,6 +241,7 @@ func (p *pacer) refuse(t *turn, said time.Duration) (progress bool) {
 	if epoch != 0 && t.epoch != epoch {
 		// It was sent before the last refusal came, and is part of the same event.
 		p.pause(now.Add(said))
+		p.giveUp()
 		return p.served.Load() > p.servedBefore
 	}
 	served := p.served.Load()
@@ -206,9 +253,10 @@ func (p *pacer) refuse(t *turn, said time.Duration) (progress bool) {
 	p.servedBefore, p.servedAtLast = p.servedAtLast, served
 	p.slow(epoch == 0, now)
 	p.refusedAt, p.resumedAt, p.accepted = now, now, 0
-	p.pause(now.Add(max(said, min(minPause<<min(max(p.barren-1, 0), 8), maxPause))))
+	p.pause(now.Add(max(said, p.silence())))
 	p.epochs++
 	p.epoch.Store(p.epochs)
+	p.giveUp()
 	return progress
 }
 

@@ -410,8 +410,15 @@ func refusesAll(t *testing.T, after string) {
 	bubble(t, answer(429, "", nil, "Retry-After", after), func(t *testing.T, f *fakeRegistry, store *Store, c fixture) {
 		const atOnce = 48
 		var work errgroup.Group
+		var waited atomic.Int64
 		for i := range atOnce {
 			work.Go(func() error {
+				began := time.Now()
+				defer func() {
+					if time.Since(began) > 20*time.Second {
+						waited.Add(1)
+					}
+				}()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				checkFailure(t, resolveTag(ctx, open(t, store, f.host+"/image"+strconv.Itoa(i)), c), ratify.RateLimited)
@@ -421,6 +428,10 @@ func refusesAll(t *testing.T, after string) {
 		_ = work.Wait()
 		if n := len(f.seen()); n > atOnce+10 {
 			t.Errorf("%d requests for %d images, want a few more", n, atOnce)
+		}
+		// A minute has room for four requests with the longest pause between them: who is behind them waits for nothing.
+		if n := waited.Load(); n > 8 {
+			t.Errorf("%d of %d images waited for their turn, which does not come", n, atOnce)
 		}
 	})
 }
