@@ -5,6 +5,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 # A library below would bring in pages for traces that nobody looks at: 6 MB of program, 4 MB of memory.
 TAGS      := grpcnotrace
 FUZZTIME  ?= 30s
+WORLDS    ?= 1000000
 COVER     ?= $(CURDIR)/.cover
 IMAGE     ?= $(CURDIR)/dist/image
 SUM       := go tool -modfile=$(CURDIR)/tools/go.mod gotestsum --format=pkgname-and-test-fails
@@ -14,7 +15,7 @@ MODULES   := . test bench tools/image
 TESTED     = $$(go list ./... | grep -v /e2e)
 MEASURED  := $(MODULE),$(MODULE)/provider,$(MODULE)/store/...,$(MODULE)/verifier/...
 
-.PHONY: help build demo test e2e lint fuzz bench gobench chart image
+.PHONY: help build demo test e2e hostile soak mutants lint fuzz bench gobench chart image
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,15 @@ test: ## run all tests but those on a real cluster, with the race detector; prin
 
 e2e: ## run the transcript on a real API server, etcd and Gatekeeper (builds them at the first time: a quarter of an hour)
 	cd test && $(SUM) --format=standard-verbose -- -count=1 -timeout=60m ./e2e/...
+
+hostile: ## hold it against a hostile world, print each promise with its figures: 15 minutes (QUICK=1: two; WRITE=1: into docs/promises.md)
+	@cd test && go run ./hostile $(if $(QUICK),-quick) $(if $(WRITE),-write ../docs/promises.md) $(HOSTILE)
+
+soak: ## compare a million verdicts of random hostile worlds with the oracle (WORLDS=1000000)
+	@cd test && go run ./hostile -run '^random$$' -worlds $(WORLDS)
+
+mutants: ## put faults into the program, one at a time, and see that a test catches each: 20 minutes
+	@cd test && go run ./hostile/mutants $(MUTANTS)
 
 lint: ## check format, vet, lint and known vulnerabilities
 	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "gofmt: $$files"; exit 1; }

@@ -1,0 +1,71 @@
+package main
+
+// ofProvider are faults between Gatekeeper and the engine.
+func ofProvider() []Mutant {
+	const generation, wire, pkg = "provider/generation.go", "provider/wire.go", "./provider"
+	return []Mutant{
+		{Fault: "an answer may be of an old configuration for ever", Class: CacheOutlives, File: generation, Package: pkg,
+			Old: "return at != nil && time.Since(*at) >= staleAfter", New: "return at != nil && time.Since(*at) >= 1000*staleAfter"},
+		{Fault: "one tenant's verdict is another's", Class: CacheOutlives, File: generation, Package: pkg,
+			Old: "return s.Namespace + \" \" + s.Repository + \"@\" + string(s.Digest)", New: "return s.Repository + \"@\" + string(s.Digest)"},
+		{Fault: "a verdict of one repository is another's of the same digest", Class: CacheOutlives, File: generation, Package: pkg,
+			Old: "return s.Namespace + \" \" + s.Repository + \"@\" + string(s.Digest)", New: "return s.Namespace + \" \" + string(s.Digest)"},
+		{Fault: "a verdict is kept past the end of its certificate", Class: CacheOutlives, File: "provider/verdict.go", Package: pkg,
+			Old: "ttl = min(ttl, time.Unix(v.report.NotAfter, 0).Sub(now))", New: "ttl = max(ttl, time.Unix(v.report.NotAfter, 0).Sub(now))"},
+		{Fault: "a verdict is kept past the next answer about revocation", Class: CacheOutlives, File: "provider/verdict.go", Package: pkg,
+			Old: "ttl = min(ttl, fresh.Sub(now))", New: "ttl = max(ttl, fresh.Sub(now))"},
+		{Fault: "a panic ends the process", Class: ErrorIsPass, File: "provider/generation.go", Package: pkg,
+			Old: "f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf(\"panic: %v\", value)}", New: "panic(value)"},
+		{Fault: "a panic while a verdict is made is no problem", Class: ErrorIsPass, File: "provider/generation.go", Package: pkg,
+			Old: "f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf(\"panic: %v\", value)}", New: "f.err = nil"},
+		{Fault: "what is known of some is answered beside a systemError", Class: ProtocolBroken, File: "provider/provider.go", Package: pkg,
+			Old: "\tx.result = result\n\tx.answer.Reset()\n\tx.answer.Write(systemError(text))", New: "\tx.result = result\n\tx.answer.Write(systemError(text))"},
+		{Fault: "a key that could not be told is left out", Class: ProtocolBroken, File: "provider/provider.go", Package: pkg,
+			Old: "func(a answer) bool { return a.problem != nil }) {\n\t\tx.fail(", New: "func(a answer) bool { return a.problem != nil && a.key == \"\" }) {\n\t\tx.fail("},
+		{Fault: "an empty systemError is sent", Class: ProtocolBroken, File: wire, Package: pkg,
+			Old: "if text == \"\" {\n\t\ttext = string(ratify.Internal)", New: "if text == \"\\x00\" {\n\t\ttext = string(ratify.Internal)"},
+		{Fault: "a key has an item for each time that it was asked for", Class: ProtocolBroken, File: wire, Package: pkg,
+			Old: "if seen[key] || seen == nil && slices.Contains(unique, key) {", New: "if seen[key] {"},
+		{Fault: "a request may have any number of keys", Class: WorkWithoutBound, File: wire, Package: pkg,
+			Old: "case len(keys) > maxKeys:", New: "case len(keys) > 1000*maxKeys:"},
+		{Fault: "a request may be of any size", Class: WorkWithoutBound, File: "provider/provider.go", Package: pkg,
+			Old: "http.MaxBytesReader(w, r.Body, maxBodyBytes)", New: "http.MaxBytesReader(w, r.Body, 1000*maxBodyBytes)"},
+		{Fault: "data after a request is overlooked", Class: TwoReadings, File: wire, Package: pkg,
+			Old: "if _, err = r.d.Token(); !errors.Is(err, io.EOF) {", New: "if _, err = r.d.Token(); err != nil && !errors.Is(err, io.EOF) {"},
+		{Fault: "a field of a request may be there twice", Class: TwoReadings, File: wire, Package: pkg,
+			Old: "if seen[folded] {", New: "if seen[folded] && folded == \"\" {"},
+		{Fault: "another kind of request is answered", Class: ProtocolBroken, File: wire, Package: pkg,
+			Old: "case kind != requestKind:", New: "case kind == \"\":"},
+		{Fault: "a client certificate of another name is let in", Class: NotEnforced, File: "provider/tls.go", Package: pkg,
+			Old: "\treturn fmt.Errorf(\"the client certificate of %s has none of the names that may ask: %s\",", New: "\tif len(t.options.ClientNames) > 0 {\n\t\treturn nil\n\t}\n\treturn fmt.Errorf(\"the client certificate of %s has none of the names that may ask: %s\","},
+		{Fault: "a server without a client CA starts", Class: NotEnforced, File: "provider/tls.go", Package: pkg,
+			Old: "case options.ClientCA == \"\" && !options.InsecureNoClientAuth:", New: "case options.ClientCA == \"\\x00\" && !options.InsecureNoClientAuth:"},
+		{Fault: "a connection outlives the client CA that let it in", Class: CacheOutlives, File: "provider/tls.go", Package: pkg,
+			Old: "return a != nil && a.by == c && !now.Before(a.from)", New: "return a != nil && !now.Before(a.from)"},
+		{Fault: "a connection outlives its client certificate", Class: Expired, File: "provider/tls.go", Package: pkg,
+			Old: "!now.Before(a.from) && !now.After(a.to)", New: "!now.Before(a.from)"},
+		{Fault: "TLS 1.2 is spoken", Class: NotEnforced, File: "provider/tls.go", Package: pkg,
+			Old: "\t\tMinVersion:   tls.VersionTLS13,\n\t\tCertificates: []tls.Certificate{pair},", New: "\t\tMinVersion:   tls.VersionTLS12,\n\t\tCertificates: []tls.Certificate{pair},"},
+		{Fault: "any number of requests is served at once", Class: WorkWithoutBound, File: "provider/provider.go", Package: pkg,
+			Old: "slots: make(chan struct{}, maxRequests)", New: "slots: make(chan struct{}, 1000*maxRequests)"},
+		{Fault: "a mutation that could not be told gives the reference as it was", Class: OtherThingRun, File: "provider/operations.go", Package: pkg,
+			Old: "\ta := answer{problem: problem, report: mutationReport(g, s, problem)}", New: "\ta := answer{problem: problem, report: mutationReport(g, s, problem)}\n\tif g != nil {\n\t\treturn answer{pinned: s.String(), report: a.report}\n\t}"},
+		{Fault: "a key is shown with what a terminal obeys", Class: SecretShown, File: wire, Package: pkg,
+			Old: "if quoted := ratify.Quote(key); quoted != `\"`+key+`\"` {\n\t\treturn quoted\n\t}\n\treturn key", New: "return key"},
+	}
+}
+
+// ofCache are faults in what is kept.
+func ofCache() []Mutant {
+	const file, pkg = "internal/cache/cache.go", "./internal/cache"
+	return []Mutant{
+		{Fault: "an entry has no end", Class: CacheOutlives, File: file, Package: pkg,
+			Old: "if !ok || c.left(e.ends, now) <= 0 {", New: "if !ok {"},
+		{Fault: "a clock that is set back makes entries live longer", Class: CacheOutlives, File: file, Package: pkg,
+			Old: "return min(m.steady-now.Sub(c.began), time.Duration(m.wall-now.UnixNano()))", New: "return time.Duration(m.wall - now.UnixNano())"},
+		{Fault: "the cache has no bound in bytes", Class: WorkWithoutBound, File: file, Package: pkg,
+			Old: "room := len(c.byKey) < c.maxEntries && c.bytes+size <= c.maxBytes", New: "room := len(c.byKey) < c.maxEntries"},
+		{Fault: "content is believed without its digest", Class: OtherThingRun, File: "internal/blobs/disk.go", Package: "./internal/blobs",
+			Old: "if want.Algorithm().FromBytes(data) != want {", New: "if want.Algorithm().FromBytes(data) == \"\" {"},
+	}
+}
