@@ -147,7 +147,7 @@ Exit codes: 0 verified, 1 refused, 2 could not tell, 3 usage or configuration.`,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.serveCommand(), a.verifyCommand(), a.inspectCommand(), a.lsCommand(), a.loginCheckCommand(), a.checkCommand(), a.versionCommand())
+	root.AddCommand(a.serveCommand(), a.verifyCommand(), a.inspectCommand(), a.lsCommand(), a.loginCheckCommand(), a.checkCommand(), a.doctorCommand(), a.versionCommand())
 	return root
 }
 

@@ -1,0 +1,467 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/ratify-provider/ratify"
+)
+
+// A Template is a ConstraintTemplate that the program comes with.
+type Template struct {
+	Version, Rego string
+	// Tenancy tells that it asks for images by namespace.
+	Tenancy bool
+}
+
+// versionAnnotation is where a template says its version, as Gatekeeper's library has it.
+const versionAnnotation = "metadata.gatekeeper.sh/version"
+
+// A constraintTemplate is what matters of one.
+type constraintTemplate struct {
+	Metadata metadata
+	Spec     struct {
+		CRD struct {
+			Spec struct{ Names struct{ Kind string } }
+		}
+		Targets []struct {
+			Rego string
+			Code []struct {
+				Engine string
+				Source struct{ Rego string }
+			}
+		}
+	}
+	Status *struct {
+		Created *bool
+		ByPod   []podStatus
+	}
+}
+
+// A podStatus is what one pod of Gatekeeper's makes of an object.
+type podStatus struct {
+	ID       string
+	Enforced *bool
+	Active   *bool
+	Errors   []struct{ Code, Type, Message string }
+}
+
+// trouble is what the pods complain about.
+func trouble(pods []podStatus) (list []string) {
+	for _, p := range pods {
+		for _, e := range p.Errors {
+			list = append(list, ratify.Truncate(strings.TrimSpace(e.Code+e.Type+": "+e.Message)))
+		}
+		if p.Enforced != nil && !*p.Enforced && len(p.Errors) == 0 {
+			list = append(list, "it is not enforced by "+ratify.Truncate(p.ID))
+		}
+		if p.Active != nil && !*p.Active && len(p.Errors) == 0 {
+			list = append(list, "it is not active in "+ratify.Truncate(p.ID))
+		}
+	}
+	return sorted(list)
+}
+
+func (t constraintTemplate) ours() bool { return t.Spec.CRD.Spec.Names.Kind == kindConstraint }
+
+// rego is the text of a template of one target in one language, and "" of another one.
+func (t *constraintTemplate) rego() string {
+	if len(t.Spec.Targets) != 1 {
+		return ""
+	}
+	target := t.Spec.Targets[0]
+	for _, code := range target.Code {
+		if code.Engine == "Rego" && len(target.Code) == 1 && target.Rego == "" {
+			return strings.TrimSpace(code.Source.Rego)
+		}
+	}
+	if len(target.Code) > 0 {
+		return ""
+	}
+	return strings.TrimSpace(target.Rego)
+}
+
+// ParseTemplate reads a ConstraintTemplate in YAML.
+func ParseTemplate(manifest []byte) (Template, error) {
+	var t constraintTemplate
+	if err := yaml.Unmarshal(manifest, &t); err != nil {
+		return Template{}, fmt.Errorf("decode a template: %w", err)
+	}
+	p := Template{Version: t.Metadata.Annotations[versionAnnotation], Rego: t.rego()}
+	if p.Version == "" || p.Rego == "" {
+		return Template{}, errors.New("decode a template: it has no version, or no Rego")
+	}
+	p.Tenancy = !regexp.MustCompile(`(?m)^key_prefix = ""$`).MatchString(p.Rego)
+	return p, nil
+}
+
+// A constraint is a RatifyVerification.
+type constraint struct {
+	Metadata metadata
+	Spec     struct {
+		EnforcementAction        string
+		ScopedEnforcementActions []struct {
+			Action            string
+			EnforcementPoints []struct{ Name string }
+		}
+		Match      match
+		Parameters struct {
+			Provider      string
+			RequireDigest any
+		}
+	}
+	Status *struct{ ByPod []podStatus }
+}
+
+// A match is what a constraint, or a mutation, is for.
+type match struct {
+	Kinds                            []struct{ APIGroups, Kinds []string }
+	Namespaces, ExcludedNamespaces   []string
+	LabelSelector, NamespaceSelector *selector
+	Scope, Name, Source              string
+}
+
+func (c *constraint) ref() string { return ref(kindConstraint, "", c.Metadata.Name) }
+
+func (c *constraint) provider() string {
+	if c.Spec.Parameters.Provider == "" {
+		return verifyProvider
+	}
+	return c.Spec.Parameters.Provider
+}
+
+// requiresDigest reads the parameter as the template does: any value but false means that somebody wants it.
+func (c *constraint) requiresDigest() bool {
+	return c.Spec.Parameters.RequireDigest != nil && c.Spec.Parameters.RequireDigest != false
+}
+
+// denies tells whether what is found is denied when a pod is admitted.
+func (c *constraint) denies() bool {
+	switch c.Spec.EnforcementAction {
+	case "", "deny":
+		return true
+	case "scoped":
+		for _, scoped := range c.Spec.ScopedEnforcementActions {
+			for _, point := range scoped.EnforcementPoints {
+				if scoped.Action == "deny" && (point.Name == "*" || point.Name == validation) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// narrowed is what keeps a match from being for every pod, beside the namespaces that it names as excluded.
+func (m *match) narrowed() (list []string) {
+	if m.Kinds != nil && !slices.ContainsFunc(m.Kinds, func(k struct{ APIGroups, Kinds []string }) bool {
+		return (slices.Contains(k.APIGroups, "") || slices.Contains(k.APIGroups, "*")) && (slices.Contains(k.Kinds, "Pod") || slices.Contains(k.Kinds, "*"))
+	}) {
+		list = append(list, "match.kinds does not have Pod")
+	}
+	if len(m.Namespaces) > 0 {
+		list = append(list, "match.namespaces is "+ratify.Truncate(commas(m.Namespaces))+" alone")
+	}
+	if slices.Contains(m.ExcludedNamespaces, "*") {
+		list = append(list, "match.excludedNamespaces has *")
+	}
+	if !m.LabelSelector.empty() {
+		list = append(list, "match.labelSelector: whoever makes a pod chooses its labels")
+	}
+	if !m.NamespaceSelector.empty() {
+		list = append(list, "match.namespaceSelector is set")
+	}
+	if m.Scope == "Cluster" {
+		list = append(list, "match.scope is Cluster, and pods are in namespaces")
+	}
+	if m.Name != "" && m.Name != "*" {
+		list = append(list, "match.name is "+ratify.Truncate(m.Name))
+	}
+	if m.Source == "Generated" {
+		list = append(list, "match.source is Generated, and pods are not generated by Gatekeeper")
+	}
+	return list
+}
+
+// covers tells whether a namespace is among those of a list, in which one may begin or end with an asterisk.
+func covers(list []string, namespace string) bool {
+	return slices.ContainsFunc(list, func(pattern string) bool {
+		inner := strings.Trim(pattern, "*")
+		begins, ends := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*")
+		switch {
+		case begins && ends:
+			return strings.Contains(namespace, inner)
+		case begins:
+			return strings.HasSuffix(namespace, inner)
+		case ends:
+			return strings.HasPrefix(namespace, inner)
+		default:
+			return namespace == pattern
+		}
+	})
+}
+
+func constraintChecks() []check {
+	return []check{
+		{"template-present", "there is a template", LevelError, templatePresent},
+		{"template-version", "the template is the one of this program", LevelWarning, templateVersion},
+		{"template-tenancy", "template and configuration agree about tenants", LevelError, templateTenancy},
+		{"template-status", "Gatekeeper has taken up the template", LevelError, templateStatus},
+		{"constraint-present", "there is a constraint", LevelError, constraintPresent},
+		{"constraint-enforcement", "what is not proven is denied", LevelError, constraintEnforcement},
+		{"constraint-coverage", "a constraint is for every pod outside of its excluded namespaces", LevelError, constraintCoverage},
+		{"constraint-status", "Gatekeeper enforces the constraints", LevelError, constraintStatus},
+		{"exempt-namespaces", "what must start first is exempt", LevelError, exemptNamespaces},
+		{"digests", "what is verified is what runs", LevelWarning, digests},
+	}
+}
+
+// template is the installed one. Without it the check at hand has no meaning: another one speaks of that.
+func (x *examination) template() *constraintTemplate {
+	templates, ok := list[constraintTemplate](x, kindTemplate)
+	if !ok {
+		return nil
+	}
+	if i := slices.IndexFunc(templates, constraintTemplate.ours); i >= 0 {
+		return &templates[i]
+	}
+	x.moot("there is no template")
+	return nil
+}
+
+func templatePresent(x *examination) {
+	if templates, ok := list[constraintTemplate](x, kindTemplate); ok && !slices.ContainsFunc(templates, constraintTemplate.ours) {
+		x.find("", "there is no ConstraintTemplate of the kind "+kindConstraint, "nothing asks ratify, so every image is admitted",
+			"kubectl apply -f library/default/template.yaml")
+	}
+}
+
+// shipped is the template of the program whose text is the installed one's.
+func (x *examination) shipped(t *constraintTemplate) *Template {
+	for i := range x.Templates {
+		if x.Templates[i].Rego == t.rego() {
+			return &x.Templates[i]
+		}
+	}
+	return nil
+}
+
+func templateVersion(x *examination) {
+	t := x.template()
+	if t == nil || len(x.Templates) == 0 {
+		return
+	}
+	place, is, want := ref(kindTemplate, "", t.Metadata.Name), t.Metadata.Annotations[versionAnnotation], x.Templates[0].Version
+	const remedy = "kubectl apply -f library/default/template.yaml (with tenants, library/tenants/template.yaml) of the release that is installed"
+	switch {
+	case is != want:
+		if is == "" {
+			is = "not said"
+		}
+		x.find(place, "its version is "+ratify.Truncate(is)+", and this program's template has "+want,
+			"a template that does not know the provider's answers denies them, and an older one may lack a denial that a newer one has", remedy)
+	case x.shipped(t) == nil:
+		x.find(place, "its Rego is not that of version "+want, "somebody has changed it: that it admits nothing without proof is tested of the original alone", remedy)
+	}
+}
+
+func templateTenancy(x *examination) {
+	t := x.template()
+	if t == nil {
+		return
+	}
+	known := x.shipped(t)
+	if known == nil {
+		x.moot("the template is not one of this program's")
+		return
+	}
+	x.configurations(func(s *server, c *Configuration) {
+		if !c.Decoded || c.Tenancy == known.Tenancy {
+			return
+		}
+		message, file := "asks for images by namespace, and tenancy is off in ", "default"
+		if c.Tenancy {
+			message, file = "asks for images without their namespace, and tenancy is on in ", "tenants"
+		}
+		x.find(ref(kindTemplate, "", t.Metadata.Name), message+s.settings.Config, "ratify refuses every key that Gatekeeper sends, so every pod is denied",
+			"kubectl apply -f library/"+file+"/template.yaml, or change tenancy.enabled in the chart")
+	})
+}
+
+func templateStatus(x *examination) {
+	t := x.template()
+	if t == nil {
+		return
+	}
+	if t.Status == nil {
+		x.moot("what was given does not say what Gatekeeper makes of the template")
+		return
+	}
+	complaints := trouble(t.Status.ByPod)
+	if len(complaints) == 0 && t.Status.Created != nil && !*t.Status.Created {
+		complaints = []string{"Gatekeeper has not made its kind"}
+	}
+	for _, complaint := range complaints {
+		x.find(ref(kindTemplate, "", t.Metadata.Name), complaint, "a template that Gatekeeper does not take denies nothing",
+			"kubectl apply -f library/default/template.yaml of the release that is installed, and look at Gatekeeper's log")
+	}
+}
+
+// constraints are the installed ones. Without any the check at hand has no meaning: another one speaks of that.
+func (x *examination) constraints() []constraint {
+	constraints, ok := list[constraint](x, kindConstraint)
+	if ok && len(constraints) == 0 {
+		x.moot("there is no constraint")
+	}
+	return constraints
+}
+
+func constraintPresent(x *examination) {
+	templates, unread := decoded[constraintTemplate](x.Snapshot, kindTemplate)
+	if unread == nil && !slices.ContainsFunc(templates, constraintTemplate.ours) {
+		x.moot("there is no template, without which there can be no constraint")
+		return
+	}
+	if constraints, ok := list[constraint](x, kindConstraint); ok && len(constraints) == 0 {
+		x.find("", "there is no constraint of the kind "+kindConstraint, "the template alone is for no object, so every image is admitted",
+			"kubectl apply -f library/default/samples/constraint.yaml")
+	}
+}
+
+// best are the constraints that a condition holds for, or all where it holds for none.
+func best(constraints []constraint, holds func(*constraint) bool) []*constraint {
+	var all, some []*constraint
+	for i := range constraints {
+		all = append(all, &constraints[i])
+		if holds(&constraints[i]) {
+			some = append(some, &constraints[i])
+		}
+	}
+	if len(some) > 0 {
+		return some
+	}
+	return all
+}
+
+func (c *constraint) wide() bool { return len(c.Spec.Match.narrowed()) == 0 }
+
+func constraintEnforcement(x *examination) {
+	candidates := best(x.constraints(), (*constraint).wide)
+	if slices.ContainsFunc(candidates, (*constraint).denies) {
+		return
+	}
+	for _, c := range candidates {
+		x.find(c.ref(), "enforcementAction is "+ratify.Truncate(c.Spec.EnforcementAction), "what is not proven is admitted, and at most reported",
+			"set spec.enforcementAction to deny")
+	}
+}
+
+func constraintCoverage(x *examination) {
+	candidates := best(x.constraints(), (*constraint).denies)
+	for _, c := range candidates {
+		if c.wide() {
+			x.noteExcluded(c)
+			return
+		}
+	}
+	for _, c := range candidates {
+		for _, why := range c.Spec.Match.narrowed() {
+			x.find(c.ref(), why, "pods outside of its match are admitted without being looked at", "take library/default/samples/constraint.yaml, and exclude what must be by excludedNamespaces")
+		}
+	}
+}
+
+// noteExcluded says which namespaces a constraint leaves out, beside those that must start first.
+func (x *examination) noteExcluded(c *constraint) {
+	rest := slices.DeleteFunc(slices.Clone(c.Spec.Match.ExcludedNamespaces), func(n string) bool {
+		return n == "kube-system" || n == x.gatekeeperNamespace() || n == x.namespace
+	})
+	if len(rest) > 0 {
+		x.note(c.ref() + " excludes the namespaces " + ratify.Truncate(commas(rest)))
+	}
+}
+
+func constraintStatus(x *examination) {
+	for _, c := range x.constraints() {
+		if c.Status == nil {
+			x.moot("what was given does not say what Gatekeeper makes of the constraint")
+			continue
+		}
+		for _, complaint := range trouble(c.Status.ByPod) {
+			x.find(c.ref(), complaint, "a constraint that Gatekeeper does not enforce denies nothing", "kubectl describe "+strings.ToLower(kindConstraint)+" "+c.Metadata.Name+", and look at Gatekeeper's log")
+		}
+	}
+}
+
+// A gatekeeperConfig is Gatekeeper's Config.
+type gatekeeperConfig struct {
+	Spec struct {
+		Match []struct{ ExcludedNamespaces, Processes []string }
+	}
+}
+
+// A namespace is what matters of a Namespace.
+type namespace struct{ Metadata metadata }
+
+// exemptNamespaces looks for a way in for what everything else waits for. Gatekeeper itself must be exempt at the webhook, which
+// is asked before Gatekeeper runs; for the others the constraint is enough.
+func exemptNamespaces(x *examination) {
+	constraints := x.constraints()
+	w := x.hook(kindValidating, validation)
+	if w == nil || len(constraints) == 0 {
+		return
+	}
+	namespaces, unread := decoded[namespace](x.Snapshot, kindNamespace)
+	configs, _ := decoded[gatekeeperConfig](x.Snapshot, kindConfig)
+	labels := map[string]map[string]string{}
+	for _, n := range namespaces {
+		labels[n.Metadata.Name] = n.Metadata.Labels
+		if _, ignored := n.Metadata.Labels[ignoreLabel]; ignored && n.Metadata.Name != "kube-system" && n.Metadata.Name != x.namespace && n.Metadata.Name != x.gatekeeperNamespace() {
+			x.note("Gatekeeper is not asked about the namespace " + n.Metadata.Name + ", by its label " + ignoreLabel)
+		}
+	}
+	excluded := x.excludedByConfig(configs)
+	for _, name := range sorted([]string{x.gatekeeperNamespace(), x.namespace, "kube-system"}) {
+		own := map[string]string{nameLabel: name}
+		for key, value := range labels[name] {
+			own[key] = value
+		}
+		atWebhook := !w.NamespaceSelector.matches(own)
+		inside := covers(excluded, name) || !slices.ContainsFunc(constraints, func(c constraint) bool {
+			return c.denies() && c.wide() && !covers(c.Spec.Match.ExcludedNamespaces, name)
+		})
+		switch {
+		case atWebhook, inside && name != x.gatekeeperNamespace():
+		case unread != nil && name != x.namespace:
+			x.unseenFor(unread)
+		case name == x.gatekeeperNamespace():
+			x.find(w.ref, "webhook "+validation+" is asked about the pods of "+name+", Gatekeeper's own", "once Gatekeeper is away, it cannot start again: who would let it in is what is away",
+				"kubectl label namespace "+name+" "+ignoreLabel+"=yes")
+		default:
+			x.find(ref(kindNamespace, "", name), "its pods are verified", "once ratify is away, what it needs to start waits for its answer",
+				"add "+name+" to the excludedNamespaces of the constraint, or kubectl label namespace "+name+" "+ignoreLabel+"=yes")
+		}
+	}
+}
+
+// excludedByConfig are the namespaces that Gatekeeper itself leaves out of admission.
+func (x *examination) excludedByConfig(configs []gatekeeperConfig) (list []string) {
+	for _, c := range configs {
+		for _, m := range c.Spec.Match {
+			if slices.Contains(m.Processes, "*") || slices.Contains(m.Processes, "webhook") {
+				list = append(list, m.ExcludedNamespaces...)
+			}
+		}
+	}
+	if rest := slices.DeleteFunc(slices.Clone(list), func(n string) bool {
+		return n == "kube-system" || n == x.namespace || n == x.gatekeeperNamespace()
+	}); len(rest) > 0 {
+		x.note("Gatekeeper's Config excludes the namespaces " + ratify.Truncate(commas(rest)))
+	}
+	return list
+}
