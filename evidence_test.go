@@ -231,6 +231,14 @@ func evidenceManifest(change func(m map[string]any)) []byte {
 	return data
 }
 
+func manyAnnotations(n int) map[string]any {
+	all := map[string]any{}
+	for i := range n {
+		all[strconv.Itoa(i)] = ""
+	}
+	return all
+}
+
 func TestReadEvidence(t *testing.T) {
 	set := func(name string, value any) func(map[string]any) { return func(m map[string]any) { m[name] = value } }
 	subject := func(d digest.Digest, size any) func(map[string]any) {
@@ -276,6 +284,8 @@ func TestReadEvidence(t *testing.T) {
 		{"layer without a digest", evidenceManifest(set("layers", []any{layer("", 1)})), ratify.EvidenceInvalid},
 		{"layer with a malformed digest", evidenceManifest(set("layers", []any{layer("sha256:../../x", 1)})), ratify.EvidenceInvalid},
 		{"layer with MD5", evidenceManifest(set("layers", []any{layer("md5:d41d8cd98f00b204e9800998ecf8427e", 1)})), ratify.EvidenceInvalid},
+		{"four thousand annotations", evidenceManifest(set("annotations", manyAnnotations(4_100))), ratify.EvidenceInvalid},
+		{"four thousand annotations less some", evidenceManifest(set("annotations", manyAnnotations(4_000))), ""},
 		{"index, too", evidenceManifest(set("manifests", []any{})), ratify.EvidenceInvalid},
 		{"says another media type", evidenceManifest(set("mediaType", dockerType)), ratify.EvidenceInvalid},
 		{"subject in other letters", evidenceManifest(set("Subject", map[string]any{"digest": other})), ratify.EvidenceInvalid},

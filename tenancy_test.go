@@ -74,6 +74,19 @@ func FuzzParseTenantKey(f *testing.F) {
 	})
 }
 
+// TestKeysOfAnEngine: a prefix stands for a tenant where there are tenants, and is nothing else elsewhere.
+func TestKeysOfAnEngine(t *testing.T) {
+	for _, tenancy := range []*ratify.Tenancy{nil, {}} {
+		e, err := ratify.NewEngine(ratify.Setup{Tenancy: tenancy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := e.ParseKey("[team-a]nginx"); (err == nil) != (tenancy != nil) {
+			t.Errorf("with tenancy %t: %+v, %v", tenancy != nil, s, err)
+		}
+	}
+}
+
 func TestNamespacePatterns(t *testing.T) {
 	for pattern, ok := range map[string]bool{"a": true, "a-1": true, "team-*": true, "*": true, "a*": true,
 		"": false, "**": false, "*-a": false, "a*b": false, "-*": false, "A*": false, "a.*": false, "a b": false, "[a]": false} {
