@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"io/fs"
 	"math"
 	"os"
 	"path"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -34,6 +37,41 @@ func limitMemory(log *zap.Logger) {
 		debug.SetMemoryLimit(bound)
 		log.Info("memory is bounded", zap.Int64("limit", limit), zap.Int64("collectorLimit", bound))
 	}
+}
+
+// lookEvery is how often it is looked whether the process is at rest and holds garbage. Go itself collects once in two minutes
+// then, and until that keeps the memory that a rush of work took.
+const lookEvery = 5 * time.Second
+
+// restingGarbage is what a process at rest may hold of garbage: a collection takes some milliseconds of a processor, which a
+// few scrapes of the metrics are not worth.
+const restingGarbage = 2 << 20
+
+// giveBack collects garbage and returns free memory to the system whenever the process is at rest, until ctx ends.
+func giveBack(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for last := uint64(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		collections, garbage := heap()
+		if collections == last && garbage > restingGarbage {
+			debug.FreeOSMemory()
+			collections++
+		}
+		last = collections
+	}
+}
+
+// heap tells how often there was a collection, and how many bytes have been allocated since the last one.
+func heap() (collections, garbage uint64) {
+	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(samples)
+	held, live := samples[1].Value.Uint64(), samples[2].Value.Uint64()
+	return samples[0].Value.Uint64(), held - min(held, live)
 }
 
 // memoryLimit is the least limit, in bytes, of the control groups that the process is in, and of those around them. In a
