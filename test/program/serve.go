@@ -128,6 +128,9 @@ func (p *Provider) awaitServing(ctx context.Context) error {
 // URL is where it serves an operation.
 func (p *Provider) URL(path string) string { return "https://" + p.Address + path }
 
+// PID is the process's number, for who looks at what it holds.
+func (p *Provider) PID() int { return p.command.Process.Pid }
+
 // Ended is closed when the process is gone.
 func (p *Provider) Ended() <-chan struct{} { return p.ended }
 

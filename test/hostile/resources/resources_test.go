@@ -1,0 +1,21 @@
+package resources
+
+import (
+	"testing"
+
+	"github.com/ratify-provider/ratify/test/hostile/promise"
+	"github.com/ratify-provider/ratify/test/program/programtest"
+)
+
+// TestAttacks makes a slice of the attacks, each short.
+func TestAttacks(t *testing.T) {
+	r, err := Part().Run(t.Context(), promise.Env{
+		Binary: programtest.Build(t, "-tags=grpcnotrace"), Dir: t.TempDir(), Quick: true, Seed: 1, Progress: func(what string) { t.Log(what) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+}
