@@ -3,9 +3,14 @@ package ratify_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -184,4 +189,97 @@ func TestBinaryIsLight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What comes from outside is read by content.Read and its kin, which bound it. The two that read bodies themselves bound
+// them, too: they say how.
+func TestOneReader(t *testing.T) {
+	readers := map[string]bool{"io.ReadAll": true, "io.Copy": true, "io.CopyN": true, "io.CopyBuffer": true, "ioutil.ReadAll": true, "httputil.DumpResponse": true}
+	allowed := map[string]bool{
+		"content.Read": true, "content.ReadDescribed": true, "content.Discard": true,
+		"limitBody":           true, // wraps it in a bound
+		"pool.bound":          true, // likewise
+		"http.MaxBytesReader": true, // the server's own, of a request
+	}
+	for _, file := range sources(t) {
+		if strings.HasPrefix(file.path, "internal/content/") {
+			continue
+		}
+		ast.Inspect(file.syntax, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			name := calledName(call)
+			if readers[name] {
+				t.Errorf("%s: %s reads without a bound that content.Read would set", file.position(call), name)
+			}
+			for _, arg := range call.Args {
+				if body, ok := arg.(*ast.SelectorExpr); ok && body.Sel.Name == "Body" && isMessage(body.X) && !allowed[name] {
+					t.Errorf("%s: %s is given a body that nothing bounds", file.position(call), name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// isMessage tells the names under which requests and responses go in this code.
+func isMessage(x ast.Expr) bool {
+	name, ok := x.(*ast.Ident)
+	return ok && slices.Contains([]string{"r", "req", "resp", "response"}, name.Name)
+}
+
+// calledName is the last two names of what is called.
+func calledName(call *ast.CallExpr) string {
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		switch x := f.X.(type) {
+		case *ast.Ident:
+			return x.Name + "." + f.Sel.Name
+		case *ast.SelectorExpr:
+			return x.Sel.Name + "." + f.Sel.Name
+		}
+		return f.Sel.Name
+	}
+	return ""
+}
+
+type source struct {
+	path   string
+	files  *token.FileSet
+	syntax *ast.File
+}
+
+func (s source) position(n ast.Node) string { return s.files.Position(n.Pos()).String() }
+
+// sources are the files that the module's packages are built from, but for packages that only tests import.
+func sources(t *testing.T) []source {
+	t.Helper()
+	var found []source
+	for _, dir := range []string{"config", "internal", "provider", "rule", "store", "verifier", "cmd"} {
+		err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case entry.IsDir() && strings.HasSuffix(name, "test"):
+				return fs.SkipDir
+			case entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+				return nil
+			}
+			files := token.NewFileSet()
+			syntax, err := parser.ParseFile(files, name, nil, 0)
+			found = append(found, source{filepath.ToSlash(name), files, syntax})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(found) < 50 {
+		t.Fatalf("%d files, which are not all", len(found))
+	}
+	return found
 }

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/spf13/cobra"
 )
@@ -141,8 +142,8 @@ func (a *app) buildConfig(path string) (*generation, error) {
 	if path != "-" {
 		return a.process().build(path)
 	}
-	data, err := io.ReadAll(io.LimitReader(a.in, files.MaxBytes+1))
-	if err == nil && len(data) > files.MaxBytes {
+	data, err := content.Read(a.in, files.MaxBytes)
+	if errors.Is(err, content.ErrTooLarge) {
 		err = fmt.Errorf("larger than %d bytes", files.MaxBytes)
 	}
 	if err != nil {

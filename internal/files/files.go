@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/ratify-provider/ratify/internal/content"
 )
 
 // MaxBytes bounds one file: a bundle of all public roots has 250 KiB, a large configuration 100 KiB.
@@ -165,14 +166,11 @@ func (s source) read() ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > MaxBytes {
+	data, err := content.Read(f, MaxBytes)
+	if errors.Is(err, content.ErrTooLarge) {
 		return nil, fmt.Errorf("read %s: larger than %d bytes", path, MaxBytes)
 	}
-	return data, nil
+	return data, err
 }
 
 func (s source) list(dir string) ([]string, error) {

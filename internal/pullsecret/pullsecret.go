@@ -16,7 +16,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/cache"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/ratify-provider/ratify/internal/keyring"
 )
@@ -295,7 +295,7 @@ func (s *session) get(ctx context.Context, path string, into any) error {
 		return fmt.Errorf("the API server cannot be reached: %s", ratify.Quote(err.Error()))
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxObjectBytes+1))
+	data, err := content.Read(resp.Body, maxObjectBytes)
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return errNotFound
@@ -305,10 +305,10 @@ func (s *session) get(ctx context.Context, path string, into any) error {
 		return errors.New("the API server does not accept the token of ratify's service account")
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("the API server answered %d", resp.StatusCode)
+	case errors.Is(err, content.ErrTooLarge):
+		return fmt.Errorf("the API server's answer is longer than %d bytes", maxObjectBytes)
 	case err != nil:
 		return errors.New("the API server cut its answer short")
-	case len(data) > maxObjectBytes:
-		return fmt.Errorf("the API server's answer is longer than %d bytes", maxObjectBytes)
 	case json.Unmarshal(data, into) != nil:
 		return errors.New("the API server's answer is malformed")
 	}

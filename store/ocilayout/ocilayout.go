@@ -72,12 +72,13 @@ func (s *Store) Open(_ context.Context, subject ratify.Subject) (ratify.Reposito
 	return r, r, nil
 }
 
-// errTooLarge says that a file is longer than what may be read of it.
-var errTooLarge = errors.New("the file is larger than allowed")
-
-// read reads a regular file of at most limit bytes below the directory. os.Root refuses every path and link that leads
-// out of it.
+// read reads a regular file of at most limit bytes below the directory.
 func (s *Store) read(name string, limit int64) ([]byte, error) {
+	return s.readBy(name, func(f io.Reader) ([]byte, error) { return content.Read(f, limit) })
+}
+
+// readBy has a regular file below the directory read. os.Root refuses every path and link that leads out of it.
+func (s *Store) readBy(name string, read func(io.Reader) ([]byte, error)) ([]byte, error) {
 	root, err := os.OpenRoot(s.path)
 	if err != nil {
 		return nil, err
@@ -94,19 +95,16 @@ func (s *Store) read(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, errTooLarge
-	}
-	return data, nil
+	return read(f)
+}
+
+func pathOf(d digest.Digest) string {
+	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
 // blob reads what is stored under a digest and computes that it is that.
 func (s *Store) blob(d digest.Digest, limit int64) ([]byte, error) {
-	data, err := s.read(path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded()), limit)
+	data, err := s.read(pathOf(d), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +168,7 @@ func (r *repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return ocispec.Descriptor{}, notFound(reference)
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, content.ErrTooLarge):
 		return ocispec.Descriptor{}, &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
 	case err != nil:
 		return ocispec.Descriptor{}, r.store.failure(wanted.String(), err)
@@ -228,19 +226,16 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 	if err := content.CheckDescriptor(desc); err != nil {
 		return nil, err
 	}
-	// Read within the bound of its kind, not within its size: where the two differ, the digest tells that it is the descriptor
-	// that is wrong, see content.Check.
-	data, err := r.store.blob(desc.Digest, content.Bound(desc))
+	data, err := r.store.readBy(pathOf(desc.Digest), func(f io.Reader) ([]byte, error) {
+		return content.ReadDescribed(f, desc, nil)
+	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, invalid("does not have %s, which it refers to", desc.Digest)
-	case errors.Is(err, errTooLarge):
-		return nil, content.TooLarge(desc)
+	case errors.Is(err, content.ErrOtherDigest):
+		return nil, invalid("holds other content under %s", desc.Digest)
 	case err != nil:
 		return nil, r.store.failure(desc.Digest.String(), err)
-	}
-	if err := content.Check(desc, data, int64(len(data))); err != nil {
-		return nil, err
 	}
 	return data, nil
 }
@@ -418,7 +413,7 @@ func (w *walker) read(d ocispec.Descriptor) ([]byte, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, content.ErrTooLarge):
 		return nil, tooMany()
 	case err != nil:
 		return nil, w.store.failure(d.Digest.String(), err)

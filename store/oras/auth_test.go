@@ -246,8 +246,8 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 		{"500", status(500), ratify.RegistryUnavailable},
 		{"no token", text(`{}`), ratify.RegistryInvalid},
 		{"HTML", text(`<html>`), ratify.RegistryInvalid},
-		{"empty", text(``), ratify.RegistryUnavailable},
-		{"an answer of a megabyte", text(`{"x":"` + strings.Repeat("x", 1<<20) + `"}`), ratify.RegistryUnavailable},
+		{"empty", text(``), ratify.RegistryInvalid},
+		{"an answer of a megabyte", text(`{"x":"` + strings.Repeat("x", 1<<20) + `"}`), ratify.RegistryInvalid},
 		{"a token that is too long", text(`{"token":"` + strings.Repeat("x", maxTokenBytes+1) + `"}`), ratify.RegistryInvalid},
 		{"a token with a line feed", text(`{"token":"x\nX-Header: y"}`), ratify.RegistryInvalid},
 		{"a token that is a number", text(`{"token":1}`), ratify.RegistryInvalid},
@@ -258,6 +258,11 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://192.0.2.1/token", http.StatusFound)
 		}, ratify.RegistryNotAllowed},
+		{"redirect to http", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+r.Host+"/token", http.StatusFound)
+		}, ratify.RegistryNotAllowed},
+		{"half an answer", text(`{"token":"x"`), ratify.RegistryInvalid},
+		{"an answer that is cut", resetWith(`{"token":"x"`), ratify.RegistryUnavailable},
 		{"redirect of the password in a body", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, ratify.RegistryNotAllowed},
@@ -267,12 +272,21 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 			f, s, entry := withTokens(t, c, "", anyToken)
 			s.answer = tc.answer
 			entry.Credentials = Sources{{IdentityToken: plantedSecret}}
-			checkFailure(t, resolveTag(t.Context(), open(t, newStore(t, Deps{}, entry), f.repository()), c), tc.want)
+			err := resolveTag(t.Context(), open(t, newStore(t, Deps{}, entry), f.repository()), c)
+			checkFailure(t, err, tc.want)
+			if !strings.Contains(err.Error(), "token") && !strings.Contains(err.Error(), s.server.Listener.Addr().String()) && tc.name != "redirect of the password in a body" {
+				t.Errorf("error %q does not say that it is the token server's", err)
+			}
 			if len(f.seen()) > 1 || len(s.seen()) > 2 {
 				t.Errorf("%d requests to the registry, %d for tokens", len(f.seen()), len(s.seen()))
 			}
 		})
 	}
+}
+
+// resetWith sends some bytes of an answer and ends the connection.
+func resetWith(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { resetAfter("", text)(w, r) }
 }
 
 // The token server of one registry is nobody else's: a redirect to it gets no token, and a token request leads nowhere else.

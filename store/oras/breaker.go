@@ -427,7 +427,6 @@ func (g gate) signOfLife() (o outcome, words, remedy string) {
 		return outcomeOf(ctx, nil, err)
 	}
 	defer drain(resp)
-	resp.Body = limitBody(resp.Body, maxErrorBytes)
 	g.session.report(g.session.entry.class, resp.StatusCode)
 	return outcomeOf(ctx, resp, nil)
 }

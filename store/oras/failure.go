@@ -18,6 +18,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/netguard"
 )
 
@@ -55,7 +56,7 @@ func (s *session) failure(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errTooLarge{}):
+	case errors.Is(err, content.ErrTooLarge):
 		return err // the caller knows what it was that it read
 	}
 	if ctx.Err() != nil {
@@ -81,7 +82,7 @@ func (s *session) failure(ctx context.Context, err error) error {
 func (s *session) statusFailure(e *statusError) *ratify.Error {
 	who := s.quotedName()
 	if e.token {
-		who = "the token server of " + who
+		who = s.tokenServer()
 	}
 	failure := &ratify.Error{
 		Code:    ratify.RegistryInvalid,
@@ -142,6 +143,9 @@ func (s *session) networkFailure(err error) *ratify.Error {
 			who = s.name(u)
 		}
 		err = request.Err
+	}
+	if body != nil && body.from != "" {
+		who = body.from
 	}
 	e := &ratify.Error{Code: ratify.RegistryUnavailable, Err: outsideError{err}}
 	var forbidden *netguard.ForbiddenError

@@ -397,7 +397,7 @@ func TestWordsForFailuresOfTheNetwork(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "did not answer in time"},
 		{tls.AlertError(70), "do not agree on TLS"},
 		{x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}, "is not valid"},
-		{&bodyError{errors.New("stream error\x1b")}, "could not be read from"},
+		{&bodyError{err: errors.New("stream error\x1b")}, "could not be read from"},
 	} {
 		err := s.failure(t.Context(), tc.err)
 		checkFailure(t, err, ratify.RegistryUnavailable)

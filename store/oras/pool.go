@@ -14,6 +14,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/cache"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/pullsecret"
 )
 
@@ -82,11 +83,11 @@ func NewPool() *Pool { return NewPoolWith(blobs.Options{Memory: blobs.DefaultMem
 
 // NewPoolWith returns a pool that keeps content as the options say, but for InFlight, which is the pool's own. One with a
 // directory must be closed.
-func NewPoolWith(content blobs.Options) *Pool {
+func NewPoolWith(kept blobs.Options) *Pool {
 	bodies := semaphore.NewWeighted(maxInFlightBytes)
-	content.InFlight = bodies
+	kept.InFlight = bodies
 	return &Pool{
-		content:        blobs.New(content),
+		content:        blobs.New(kept),
 		clients:        cache.New(maxClients, maxRememberedBytes, func(*client) int64 { return 4096 }),
 		tokens:         cache.New(maxTokens, maxTokenCacheBytes, func(t *token) int64 { return int64(len(t.text)) }),
 		challenges:     cache.New(maxRemembered, maxRememberedBytes, func(s string) int64 { return int64(len(s)) }),
@@ -149,13 +150,11 @@ func (p *Pool) budget(origin string) *retryBudget {
 	return b
 }
 
-// errTooLarge says that a body is longer than what may be read of it.
-type errTooLarge struct{}
-
-func (errTooLarge) Error() string { return "the body is longer than allowed" }
-
 // bodyError says that a body could not be read on, as opposed to not understood.
-type bodyError struct{ err error }
+type bodyError struct {
+	err  error
+	from string // whose it is; empty: the registry's
+}
 
 func (e *bodyError) Error() string { return e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
@@ -163,11 +162,12 @@ func (e *bodyError) Unwrap() error { return e.err }
 // boundedBody reads at most left bytes, and counts them against the pool from when they are read until release. What is
 // counted is what was sent, not what was announced: a slow sender holds no more than it has paid for.
 type boundedBody struct {
-	ctx  context.Context
-	r    io.Reader
-	pool *Pool
-	left int64
-	held int64
+	ctx    context.Context
+	r      io.Reader
+	pool   *Pool
+	left   int64
+	held   int64
+	unkept bool
 }
 
 func (p *Pool) bound(ctx context.Context, r io.Reader, limit int64) *boundedBody {
@@ -181,10 +181,10 @@ func (b *boundedBody) Read(data []byte) (int, error) {
 	}
 	n, err := b.r.Read(data)
 	if err != nil && err != io.EOF {
-		err = &bodyError{err}
+		err = &bodyError{err: err}
 	}
 	if int64(n) > b.left {
-		return int(b.left), errTooLarge{}
+		return int(b.left), content.ErrTooLarge
 	}
 	b.left -= int64(n)
 	if acquireErr := b.acquire(int64(n)); acquireErr != nil {
@@ -194,6 +194,9 @@ func (b *boundedBody) Read(data []byte) (int, error) {
 }
 
 func (b *boundedBody) acquire(n int64) error {
+	if b.unkept {
+		return nil
+	}
 	if !b.pool.bodies.TryAcquire(n) {
 		ctx, cancel := context.WithTimeout(b.ctx, inFlightWait)
 		defer cancel()
@@ -203,6 +206,12 @@ func (b *boundedBody) acquire(n int64) error {
 	}
 	b.held += n
 	return nil
+}
+
+// stop counts no more, because what was read is not kept.
+func (b *boundedBody) stop() {
+	b.release()
+	b.unkept = true
 }
 
 // release gives back what was counted.

@@ -67,7 +67,7 @@ func (r *repository) Resolve(ctx context.Context, reference string) (desc ocispe
 	switch {
 	case isNotFound(err):
 		err = &ratify.Error{Code: ratify.SubjectNotFound, Message: r.session.quotedName() + " has no " + ratify.Quote(r.path+separator(reference)+reference), Err: err}
-	case errors.Is(err, errTooLarge{}):
+	case errors.Is(err, content.ErrTooLarge):
 		err = &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("the image's manifest is larger than %d bytes", ratify.MaxManifestBytes)}
 	}
 	if err != nil {
@@ -112,39 +112,19 @@ func (r *repository) Fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte
 	return data, nil
 }
 
-// readDescribed reads a body and checks it against its descriptor. The descriptor may be wrong as well as the registry, and
-// the digest tells which: see content.Check. So a body is hashed to its end, within the bound of its kind; what is longer
-// than the descriptor says is not kept meanwhile.
+// readDescribed reads a body and checks it against its descriptor.
 func (r *repository) readDescribed(ctx context.Context, resp *http.Response, desc ocispec.Descriptor) ([]byte, error) {
 	bound := content.Bound(desc)
 	if resp.ContentLength > bound {
 		return nil, content.TooLarge(desc)
 	}
-	hash := desc.Digest.Algorithm().Hash()
-	source := io.TeeReader(resp.Body, hash)
-	body := r.session.pool.bound(ctx, source, desc.Size)
+	body := r.session.pool.bound(ctx, resp.Body, bound)
 	defer body.release()
-	data, err := io.ReadAll(body)
-	size := int64(len(data))
-	if errors.Is(err, errTooLarge{}) {
-		body.release()
-		data = nil
-		size++ // the byte that told
-		var rest int64
-		if rest, err = io.Copy(io.Discard, io.LimitReader(source, bound+1-size)); err != nil {
-			err = &bodyError{err}
-		}
-		size += rest
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case size > bound:
-		return nil, content.TooLarge(desc)
-	case digest.NewDigest(desc.Digest.Algorithm(), hash) != desc.Digest:
+	data, err := content.ReadDescribed(body, desc, body.stop)
+	if errors.Is(err, content.ErrOtherDigest) {
 		return nil, r.mismatch("the digest that was asked for")
 	}
-	return data, content.Check(desc, data, size)
+	return data, err
 }
 
 func (r *repository) mismatch(what string) *ratify.Error {
@@ -152,14 +132,14 @@ func (r *repository) mismatch(what string) *ratify.Error {
 }
 
 // read reads a body of at most limit bytes and hands it to use, until whose end it counts as in flight; a longer one is
-// errTooLarge.
+// content.ErrTooLarge.
 func (r *repository) read(ctx context.Context, resp *http.Response, limit int64, use func([]byte) error) error {
 	if resp.ContentLength > limit {
-		return errTooLarge{}
+		return content.ErrTooLarge
 	}
 	body := r.session.pool.bound(ctx, resp.Body, limit)
 	defer body.release()
-	data, err := io.ReadAll(body)
+	data, err := content.Read(body, limit)
 	if err != nil {
 		return err
 	}
@@ -253,7 +233,7 @@ func (l *listing) add(page content.Index) error {
 
 // result gives what was found, with a limit that was reached, and nothing with any other error.
 func (l *listing) result(err error) ([]ocispec.Descriptor, error) {
-	if errors.Is(err, errTooLarge{}) {
+	if errors.Is(err, content.ErrTooLarge) {
 		err = tooMany()
 	}
 	var e *ratify.Error
@@ -385,7 +365,7 @@ func (r *repository) checkImage(ctx context.Context, resp *http.Response) error 
 		}
 		return nil
 	})
-	if errors.Is(err, errTooLarge{}) {
+	if errors.Is(err, content.ErrTooLarge) {
 		return r.mismatch("an index of referrers, nor an image of a size that is read")
 	}
 	return err

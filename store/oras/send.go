@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/content"
 )
 
 const (
@@ -219,10 +220,9 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// drain reads what is left of an answer that is not used, so that its connection can be used again; exchange has
-// bounded it.
+// drain reads what is left of an answer that is not used, so that its connection can be used again.
 func drain(resp *http.Response) {
-	_, _ = io.Copy(io.Discard, resp.Body) // an error here changes nothing
+	content.Discard(resp.Body, maxErrorBytes)
 	resp.Body.Close()
 }
 

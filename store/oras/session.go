@@ -165,8 +165,15 @@ func (s *session) exchange(req *http.Request, c *call) (*http.Response, error) {
 	case resp.StatusCode != http.StatusOK:
 		resp.Body = limitBody(resp.Body, maxErrorBytes)
 	case isToken:
-		resp.Body = limitBody(resp.Body, maxTokenAnswerBytes)
-		readLife(resp, c)
+		if err := s.readToken(resp, c); err != nil {
+			return nil, err
+		}
+	}
+	if isToken && resp.StatusCode/100 == 3 {
+		if err := s.checkTokenRedirect(resp); err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
 		if err := s.challenged(resp, c); err != nil {
@@ -301,8 +308,18 @@ func (s *session) notAllowed(what string, to *url.URL, field string) error {
 	return e
 }
 
-// checkRedirect bounds redirects; where they lead is judged by allow. A token server redirects nowhere but to itself, and
-// what is no read is not repeated elsewhere.
+// checkTokenRedirect refuses a redirect of a token server to any other: what is sent to it is a secret. It is judged here and
+// not in checkRedirect, so that it has our words: oras-go refuses some before.
+func (s *session) checkTokenRedirect(resp *http.Response) error {
+	to, err := resp.Location()
+	if err != nil || origin(to) == origin(resp.Request.URL) {
+		return nil
+	}
+	return s.notAllowed("has a token server that redirects to", to, "")
+}
+
+// checkRedirect bounds redirects; where they lead is judged by allow and checkTokenRedirect. What is no read is not repeated
+// elsewhere.
 func (s *session) checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	switch {
@@ -310,8 +327,6 @@ func (s *session) checkRedirect(req *http.Request, via []*http.Request) error {
 		return &ratify.Error{Code: ratify.LimitExceeded, Message: fmt.Sprintf("%s redirects more than %d times", s.quotedName(), maxRedirects)}
 	case first.Method != http.MethodGet && first.Method != http.MethodHead:
 		return s.notAllowed("redirects a request that is no read to", req.URL, "")
-	case purposeOf(req) == forToken && origin(first.URL) != origin(req.URL):
-		return s.notAllowed("has a token server that redirects to", req.URL, "")
 	}
 	return nil
 }

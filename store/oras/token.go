@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
+	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
@@ -232,17 +235,19 @@ func (s *session) ask(c *call, url, accept string) (*http.Response, error) {
 	return again, againErr
 }
 
-// readLife reads from a token server's answer how long its token lives, and leaves the answer as it was.
-func readLife(resp *http.Response, c *call) {
-	data, err := io.ReadAll(resp.Body)
-	body := io.Reader(bytes.NewReader(data))
-	if err != nil {
-		body = io.MultiReader(body, failingReader{err})
+// readToken reads a token server's answer whole, and from it how long its token lives; the answer stays as it was.
+func (s *session) readToken(resp *http.Response, c *call) error {
+	data, err := content.Read(resp.Body, maxTokenAnswerBytes)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(data))
+	switch {
+	case errors.Is(err, content.ErrTooLarge):
+		return s.badToken(fmt.Sprintf("longer than %d bytes", maxTokenAnswerBytes))
+	case err != nil:
+		return &bodyError{err: err, from: s.tokenServer()}
+	case !json.Valid(data):
+		return s.badToken("malformed")
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{body, resp.Body}
 	var said struct {
 		ExpiresIn float64 `json:"expires_in"`
 	}
@@ -250,8 +255,11 @@ func readLife(resp *http.Response, c *call) {
 	if json.Unmarshal(data, &said) == nil && said.ExpiresIn > 0 {
 		c.life = time.Duration(min(said.ExpiresIn, maxTokenLife.Seconds()) * float64(time.Second))
 	}
+	return nil
 }
 
-type failingReader struct{ err error }
+func (s *session) tokenServer() string { return "the token server of " + s.quotedName() }
 
-func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+func (s *session) badToken(what string) error {
+	return &ratify.Error{Code: ratify.RegistryInvalid, Message: s.tokenServer() + " gave an answer that is " + what}
+}

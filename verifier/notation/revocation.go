@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/netguard"
 )
 
@@ -207,12 +207,12 @@ func (r *Revocation) do(req *http.Request, allowPrivate bool, limit int64) ([]by
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s %s: status %d", req.Method, req.URL.Host, resp.StatusCode)
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", req.Method, req.URL.Host, err)
-	}
-	if int64(len(data)) > limit {
+	data, err := content.Read(resp.Body, limit)
+	switch {
+	case errors.Is(err, content.ErrTooLarge):
 		return nil, fmt.Errorf("%s %s: more than %d bytes", req.Method, req.URL.Host, limit)
+	case err != nil:
+		return nil, fmt.Errorf("%s %s: %w", req.Method, req.URL.Host, err)
 	}
 	return data, nil
 }
