@@ -15,6 +15,7 @@ const (
 	Skipped        Code = "SKIPPED"
 	Exempt         Code = "EXEMPT"
 	WouldBeRefused Code = "WOULD_BE_REFUSED"
+	LastKnownGood  Code = "LAST_KNOWN_GOOD"
 	Pinned         Code = "PINNED"
 	NotExamined    Code = "NOT_EXAMINED"
 
@@ -88,6 +89,7 @@ var codeTable = []CodeInfo{
 	{Skipped, OutcomeVerified, "the policy asks for no verification here", "The trust policy statement that applies has the level skip.", "nothing to do"},
 	{Exempt, OutcomeVerified, "exempt from verification", "An exemption of the configuration names this image and has not ended; the report says for which reason. Nothing was verified.", "nothing to do until the exemption ends"},
 	{WouldBeRefused, OutcomeVerified, "admitted, although the policy would refuse it, because the policy's mode is audit", "The policy that applies has the mode audit: it tells what it would refuse and refuses nothing. wouldBeCode says why.", "see the verifier reports and mend what they say, then set the policy's mode to enforce"},
+	{LastKnownGood, OutcomeVerified, "admitted as verified before, it cannot be verified now", "The image was verified a while ago, and its registry or a revocation source does not answer now. The policy's lastKnownGood has not passed since then, and nothing was refused in between. verifiedAt says when that was, staleCode why it could not be told now.", "see the message for what does not answer; the image is not admitted any more when lastKnownGood has passed"},
 	{Pinned, OutcomeNote, "the reference was pinned to its digest", "Mutation resolved the tag, or the reference has a digest already. It says nothing about signatures.", "nothing to do"},
 	{NotExamined, OutcomeNote, "not examined, the decision did not need it", "The policy was decided by other evidence first.", "run ratify inspect to examine all evidence"},
 

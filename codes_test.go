@@ -146,7 +146,7 @@ func TestOutcomeOfCodes(t *testing.T) {
 	transient := []ratify.Code{ratify.RegistryUnavailable, ratify.RegistryInvalid, ratify.RegistryAuth, ratify.RateLimited,
 		ratify.Deadline, ratify.RevocationUnavailable, ratify.Overloaded, ratify.Internal}
 	notRefusals := append(slices.Clone(transient), ratify.Verified, ratify.Audited, ratify.Skipped, ratify.Pinned,
-		ratify.NotExamined, ratify.Exempt, ratify.WouldBeRefused)
+		ratify.NotExamined, ratify.Exempt, ratify.WouldBeRefused, ratify.LastKnownGood)
 	for code, got := range definitive {
 		if want := !slices.Contains(notRefusals, code); got != want {
 			t.Errorf("%s: definitive %t, want %t", code, got, want)

@@ -132,6 +132,20 @@ func (e *Engine) Audits(s Subject) bool {
 	return err == nil && policy.Mode == ModeAudit
 }
 
+// LastKnownGood is how long after its verification the subject's policy admits it while it cannot be verified again; 0: it
+// does not.
+func (e *Engine) LastKnownGood(s Subject) time.Duration {
+	as, _, err := e.verifiedAs(s)
+	if err != nil {
+		return 0
+	}
+	policy, err := e.policyFor(as)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(policy.LastKnownGood)
+}
+
 // NewReport returns a report about the subject that says nothing yet, with a trace of its own.
 func (e *Engine) NewReport(s Subject) *Report {
 	report := &Report{

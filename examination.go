@@ -109,6 +109,9 @@ func (x *examination) examine(ctx context.Context, f findings, repo Repository) 
 	}
 	x.subject, x.found = x.subject.At(f.subject.Digest), f
 	pieces := x.collect()
+	for i := range x.standings {
+		x.standings[i].tell(ctx, x.standings[i].outcomes)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var next atomic.Int64
@@ -273,6 +276,7 @@ func (x *examination) examinePiece(ctx context.Context, p piece, repo Repository
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := &x.standings[p.verifier]
+	defer func(known int) { s.tell(ctx, s.outcomes[known:]) }(len(s.outcomes))
 	// What was ended because others had decided was not examined, either.
 	ended := err != nil && ctx.Err() != nil && x.settledVerdict() != unknown
 	if !examined || ended {

@@ -3,6 +3,7 @@ package ratify
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // A Policy says which verifiers must pass for which repositories.
@@ -29,7 +30,14 @@ type Policy struct {
 	// Platforms says which manifests must have the evidence where the image is an index of several: index (the default),
 	// all or any.
 	Platforms Platforms `json:"platforms,omitempty"`
+	// LastKnownGood is for how long after its verification an image stays admitted, by its digest, while its registry or
+	// its revocation source is away; at most maxLastKnownGood. 0, the default: not at all.
+	LastKnownGood Duration `json:"lastKnownGood,omitempty"`
 }
+
+// maxLastKnownGood is a week: who has not mended a registry by then has lost it. For as long a certificate that is revoked may
+// go on admitting what it signed, if whoever holds it can keep the revocation source away.
+const maxLastKnownGood = 7 * 24 * time.Hour
 
 // Mode says what a policy does with what it refuses.
 type Mode string
@@ -93,6 +101,12 @@ func (p Policy) check(place string) (errs []error) {
 	}
 	if p.Platforms != "" && !slices.Contains([]Platforms{PlatformsIndex, PlatformsAll, PlatformsAny}, p.Platforms) {
 		errs = append(errs, fmt.Errorf("%s: platforms: expected %s, %s or %s, got %s", place, PlatformsIndex, PlatformsAll, PlatformsAny, Quote(string(p.Platforms))))
+	}
+	switch known := time.Duration(p.LastKnownGood); {
+	case known < 0 || known > maxLastKnownGood:
+		errs = append(errs, fmt.Errorf("%s: lastKnownGood: expected a duration of at most %dh, got %s", place, maxLastKnownGood/time.Hour, known))
+	case known > 0 && p.Mode == ModeAudit:
+		errs = append(errs, fmt.Errorf("%s: lastKnownGood: it has no effect beside mode: audit, which admits what cannot be told anyway", place))
 	}
 	return errs
 }

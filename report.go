@@ -27,8 +27,13 @@ type Report struct {
 	Succeeded bool `json:"succeeded"`
 	Code      Code `json:"code"`
 	// WouldBeCode is why the image would be refused, where Code is WOULD_BE_REFUSED.
-	WouldBeCode Code   `json:"wouldBeCode,omitempty"`
-	Policy      string `json:"policy,omitempty"`
+	WouldBeCode Code `json:"wouldBeCode,omitempty"`
+	// Stale says that the image is admitted by an earlier verification, of VerifiedAt, because it could not be verified now,
+	// for the reason StaleCode; Code is LAST_KNOWN_GOOD then.
+	Stale      bool      `json:"stale,omitempty"`
+	StaleCode  Code      `json:"staleCode,omitempty"`
+	VerifiedAt time.Time `json:"verifiedAt,omitzero"`
+	Policy     string    `json:"policy,omitempty"`
 	// DecidedBy names the verifiers that made the decision what it is.
 	DecidedBy []string `json:"decidedBy,omitempty"`
 	// NotAfter is set on success, in Unix seconds: the earliest instant at which the same evidence under this policy
@@ -70,6 +75,16 @@ func (r *Report) Pass(code Code, end time.Time) {
 func (r *Report) Fail(problem *Error) {
 	r.IsSuccess, r.Succeeded, r.NotAfter = false, false, 0
 	r.Code, r.Message, r.Remedy = problem.Code, "verification failed: "+problem.UserMessage(), problem.UserRemedy()
+}
+
+// Stand makes of the report of an earlier verification one that says that the subject is admitted by it until end at the
+// latest, although it cannot be verified now. It is not to be kept: the next time it may be told.
+func (r *Report) Stand(problem *Error, now, end time.Time) {
+	r.Stale, r.StaleCode, r.VerifiedAt = true, problem.Code, r.Timestamp
+	r.Code, r.Timestamp, r.TraceID = LastKnownGood, now.UTC().Truncate(time.Millisecond), NewTraceID()
+	r.NotAfter, r.FreshUntil = min(r.NotAfter, end.Unix()), now
+	r.Message = "admitted as verified at " + r.VerifiedAt.UTC().Format(time.RFC3339) + ", it cannot be verified now: " + problem.UserMessage()
+	r.Remedy = problem.UserRemedy()
 }
 
 // WouldFail makes the report say that the subject is admitted, although it is not verified and the policy, were its mode

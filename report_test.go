@@ -84,6 +84,21 @@ func TestFail(t *testing.T) {
 	}
 }
 
+// TestStand: the report says what it is, and promises no more than either bound.
+func TestStand(t *testing.T) {
+	for _, tc := range []struct{ notAfter, end, want time.Duration }{{2 * time.Hour, time.Hour, time.Hour}, {time.Hour, 2 * time.Hour, time.Hour}} {
+		r := &ratify.Report{Timestamp: now, TraceID: "before"}
+		r.Pass(ratify.Verified, now.Add(tc.notAfter))
+		later := now.Add(time.Minute)
+		r.Stand(&ratify.Error{Code: ratify.RateLimited, Message: "it says so"}, later, now.Add(tc.end))
+		if !r.IsSuccess || !r.Succeeded || !r.Stale || r.Code != ratify.LastKnownGood || r.StaleCode != ratify.RateLimited || !r.VerifiedAt.Equal(now) ||
+			!r.Timestamp.Equal(later.Truncate(time.Millisecond)) || r.TraceID == "before" || r.NotAfter != now.Add(tc.want).Unix() || !r.FreshUntil.Equal(later) ||
+			!strings.HasSuffix(r.Message, "it cannot be verified now: it says so") || r.Remedy != ratify.RateLimited.Info().Remedy {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 func TestTraceIDs(t *testing.T) {
 	seen := map[string]bool{}
 	for range 100 {

@@ -125,6 +125,7 @@ var fieldRows = map[string]string{
 	"policies.rule":               "policies: [{rule: 'true'}]",
 	"policies.mode":               "policies: [{mode: audit}]",
 	"policies.platforms":          "policies: [{platforms: all}]",
+	"policies.lastKnownGood":      "policies: [{lastKnownGood: 1h}]",
 	"exemptions":                  "exemptions: [{}]",
 	"exemptions.scopes":           "exemptions: [{scopes: ['*']}]",
 	"exemptions.digests":          "exemptions: [{digests: ['sha256:x']}]",

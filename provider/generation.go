@@ -41,6 +41,7 @@ type generation struct {
 	refusals *cache.Cache[*verdict] // and of what is not, or would not be if the policy did not only audit
 	tags     *cache.Cache[ocispec.Descriptor]
 	keys     *parsedKeys
+	timeout  time.Duration // of those who ask for a verification
 
 	work    context.Context // of all flights; it ends when nobody can want their answers any more
 	cancel  context.CancelFunc
@@ -52,7 +53,10 @@ type generation struct {
 
 // A flight is work that any number of askers wait for, and none of them can cancel.
 type flight struct {
+	subject ratify.Subject
+	key     string // the verdict's; empty: it is about a tag
 	done    chan struct{}
+	placed  atomic.Pointer[time.Time] // since when it has its place, and asks the registry
 	step    atomic.Pointer[string]
 	inner   atomic.Pointer[flight] // what this one waits for itself
 	wanted  context.CancelFunc     // tells one that nobody waited for that somebody does; nil: somebody always did
@@ -75,6 +79,7 @@ func newGeneration(engine *ratify.Engine, settings *config.File, options Options
 			return 256 + int64(len(d.Digest)+len(d.MediaType))
 		}),
 		keys:    newParsedKeys(),
+		timeout: options.VerifyTimeout,
 		flights: map[string]*flight{},
 	}
 	g.work, g.cancel = context.WithCancel(context.Background())
@@ -84,7 +89,7 @@ func newGeneration(engine *ratify.Engine, settings *config.File, options Options
 // cached tells how full the caches of verdicts are.
 func (g *generation) cached() cache.Stats {
 	v, r := g.verdicts.Stats(), g.refusals.Stats()
-	return cache.Stats{Entries: v.Entries + r.Entries, Bytes: v.Bytes + r.Bytes, Evicted: v.Evicted + r.Evicted}
+	return cache.Stats{Entries: v.Entries + r.Entries, Lasting: v.Lasting, Bytes: v.Bytes + r.Bytes, Evicted: v.Evicted + r.Evicted}
 }
 
 // retire is told when another generation has come into force. Soon nobody can be answered by this one any more: then its
@@ -115,7 +120,7 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 		return v, true, nil
 	}
 	// One flight for both steps, so that the second one follows when nobody waits any more.
-	f, err := g.join("verify "+tagKey(s), s, func(ctx context.Context, f *flight) {
+	f, err := g.join("verify "+tagKey(s), s, "", func(ctx context.Context, f *flight) {
 		if report, ok := g.engine.Preliminary(s); ok {
 			f.verdict, f.err = newVerdict(report)
 			return
@@ -132,8 +137,8 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 	if err != nil {
 		return nil, false, err
 	}
-	if err := f.wait(ctx); err != nil {
-		return nil, false, err
+	if known, err := g.await(ctx, f); known != nil || err != nil {
+		return known, false, err
 	}
 	return f.verdict, f.cached, f.err
 }
@@ -150,15 +155,15 @@ func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *
 		return v, true, nil
 	}
 	g.metrics.verdictMisses.Inc()
-	f, err := g.join("verify "+key, s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, key, known) })
+	f, err := g.join("verify "+key, s, key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, f, known) })
 	if err != nil {
 		return nil, false, err
 	}
 	if outer != nil {
 		outer.inner.Store(f)
 	}
-	if err := f.wait(ctx); err != nil {
-		return nil, false, err
+	if known, err := g.await(ctx, f); known != nil || err != nil {
+		return known, false, err
 	}
 	return f.verdict, false, f.err
 }
@@ -187,12 +192,13 @@ func (g *generation) renew(s ratify.Subject, key string, v *verdict) {
 		defer wanted() // the context's timer, where nobody came
 		release, err := g.slots.acquireSpare(idle, shareOf(s))
 		if err != nil {
-			f.verdict, f.err = g.decide(ctx, s, key, nil)
+			f.verdict, f.err = g.decide(ctx, f, nil)
 			return
 		}
 		defer release()
-		f.verdict, f.err = g.look(ctx, s, key, nil)
-		g.metrics.renewed(f.verdict, f.err)
+		v, err := g.look(ctx, f, nil)
+		g.metrics.renewed(v, err)
+		f.verdict, f.err = g.orLastGood(f, v, err)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,26 +211,36 @@ func (g *generation) renew(s ratify.Subject, key string, v *verdict) {
 		wanted()
 		return
 	}
-	g.launch("verify "+key, &flight{done: make(chan struct{}), wanted: wanted}, release, work)
+	g.launch("verify "+key, &flight{subject: s, key: key, done: make(chan struct{}), wanted: wanted}, release, work)
 }
 
 // decide asks the engine in its turn. A flight that ended after its asker had looked for a verdict, and before it asked
 // for a flight, has left one.
-func (g *generation) decide(ctx context.Context, s ratify.Subject, key string, known *ocispec.Descriptor) (*verdict, error) {
-	if v, _, ok := g.known(key); ok {
+func (g *generation) decide(ctx context.Context, f *flight, known *ocispec.Descriptor) (*verdict, error) {
+	if v, _, ok := g.known(f.key); ok {
 		return v, nil
 	}
-	release, err := g.slots.acquire(ctx, shareOf(s))
+	release, err := g.slots.acquire(ctx, shareOf(f.subject))
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	return g.look(ctx, s, key, known)
+	v, err := g.look(ctx, f, known)
+	return g.orLastGood(f, v, err)
 }
 
-// look asks the engine and keeps what it says, unless it could not tell.
-func (g *generation) look(ctx context.Context, s ratify.Subject, key string, known *ocispec.Descriptor) (*verdict, error) {
-	report, err := g.ask(ctx, s, known)
+// look asks the engine and keeps what it says, unless it could not tell. The flight has its place.
+func (g *generation) look(ctx context.Context, f *flight, known *ocispec.Descriptor) (*verdict, error) {
+	now := time.Now()
+	f.placed.Store(&now)
+	lasting, w := g.engine.LastKnownGood(f.subject), g.watch(f.key)
+	if lasting > 0 {
+		ctx = ratify.WithFindings(ctx, w.told)
+	}
+	report, err := g.ask(ctx, f.subject, known)
+	if err == nil && !report.IsSuccess {
+		g.verdicts.Delete(f.key)
+	}
 	v, encodeErr := newVerdict(report)
 	if encodeErr != nil {
 		return nil, encodeErr
@@ -232,16 +248,29 @@ func (g *generation) look(ctx context.Context, s ratify.Subject, key string, kno
 	if err != nil {
 		return v, err
 	}
-	keep, forget, ttl := g.verdicts, g.refusals, time.Duration(g.settings.Cache.TTL)
-	if !report.IsSuccess || report.Code == ratify.WouldBeRefused {
-		keep, forget, ttl = g.refusals, g.verdicts, time.Duration(g.settings.Cache.RefusalTTL)
-	}
-	// Where the policy only audits, what could not be told has no life: what was known stays.
-	if life := v.life(time.Now(), ttl); life > 0 {
-		forget.Delete(key)
-		keep.Set(key, v, life)
-	}
+	v.pieces = w.pieces()
+	g.remember(f.key, v, lasting)
 	return v, nil
+}
+
+// remember keeps a verdict as long as it may be kept, in the place of whatever was known.
+func (g *generation) remember(key string, v *verdict, lasting time.Duration) {
+	refused := !v.report.IsSuccess || v.report.Code == ratify.WouldBeRefused
+	ttl := g.settings.Cache.TTL
+	if refused {
+		ttl = g.settings.Cache.RefusalTTL
+	}
+	life := v.life(time.Now(), time.Duration(ttl))
+	switch {
+	case life <= 0:
+		// Where the policy only audits, what could not be told has no life: what was known stays.
+	case refused:
+		g.verdicts.Delete(key)
+		g.refusals.Set(key, v, life)
+	default:
+		g.refusals.Delete(key)
+		g.keep(key, v, life, lasting)
+	}
 }
 
 func (g *generation) ask(ctx context.Context, s ratify.Subject, known *ocispec.Descriptor) (*ratify.Report, error) {
@@ -256,7 +285,7 @@ func (g *generation) resolve(ctx context.Context, s ratify.Subject) (ocispec.Des
 	if desc, ok := g.tag(s); ok {
 		return desc, nil
 	}
-	f, err := g.join("resolve "+tagKey(s), s, func(ctx context.Context, f *flight) { f.desc, f.err = g.resolveTag(ctx, s) })
+	f, err := g.join("resolve "+tagKey(s), s, "", func(ctx context.Context, f *flight) { f.desc, f.err = g.resolveTag(ctx, s) })
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -307,7 +336,7 @@ func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 		return
 	}
 	// Where there is no room for it, it is left to whoever asks.
-	_, _ = g.join("verify "+key, s, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, s, key, &desc) })
+	_, _ = g.join("verify "+key, s, key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, f, &desc) })
 }
 
 // refusal makes a verdict of an error that is definitive, so that it is answered as one, and of any where the policy only
@@ -325,8 +354,9 @@ func (g *generation) refusal(s ratify.Subject, err error) (*verdict, error) {
 	}
 }
 
-// join returns the flight of that name, and starts it if there is none. Its work runs under a context of its own.
-func (g *generation) join(name string, s ratify.Subject, work func(context.Context, *flight)) (*flight, error) {
+// join returns the flight of that name, and starts it if there is none. Its work runs under a context of its own. key is the
+// verdict's, where it is about one.
+func (g *generation) join(name string, s ratify.Subject, key string, work func(context.Context, *flight)) (*flight, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f, ok := g.flights[name]; ok {
@@ -339,7 +369,7 @@ func (g *generation) join(name string, s ratify.Subject, work func(context.Conte
 	if !ok {
 		return nil, &ratify.Error{Code: ratify.Overloaded}
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{subject: s, key: key, done: make(chan struct{})}
 	g.launch(name, f, release, work)
 	return f, nil
 }
@@ -378,12 +408,18 @@ func (g *generation) fly(f *flight, work func(context.Context, *flight)) {
 
 func (f *flight) at(step string) { f.step.Store(&step) }
 
-// progress is the step that the work is at: where it waits for another flight, that one's.
-func (f *flight) progress() string {
+// innermost is the flight that this one waits for, or itself.
+func (f *flight) innermost() *flight {
 	if inner := f.inner.Load(); inner != nil {
-		return inner.progress()
+		return inner.innermost()
 	}
-	return *f.step.Load()
+	return f
+}
+
+// late says that an asker's time has ended, and how far the work got.
+func (f *flight) late(err error) *ratify.Error {
+	return &ratify.Error{Code: ratify.Deadline, Err: err,
+		Message: ratify.Deadline.Info().Message + ", while " + *f.innermost().step.Load()}
 }
 
 // wait waits until the work has ended or the asker's time has: then it says how far the work got.
@@ -392,8 +428,7 @@ func (f *flight) wait(ctx context.Context) error {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
-		return &ratify.Error{Code: ratify.Deadline, Err: ctx.Err(),
-			Message: ratify.Deadline.Info().Message + ", while " + f.progress()}
+		return f.late(ctx.Err())
 	}
 }
 

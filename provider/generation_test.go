@@ -148,7 +148,7 @@ func TestVerdictOfJustNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := f.provider.current.Load().decide(t.Context(), s, verdictKey(s), nil)
+	v, err := f.provider.current.Load().decide(t.Context(), &flight{subject: s, key: verdictKey(s)}, nil)
 	if err != nil || !v.report.IsSuccess || f.verifies.Load() != 1 {
 		t.Errorf("%+v, %v, %d verifications", v, err, f.verifies.Load())
 	}

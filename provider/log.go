@@ -78,11 +78,14 @@ func (p *Provider) record(operation, requestID string, answers []answer, took ti
 			counter, counted = p.options.Metrics.verdicts.WithLabelValues(operation, string(report.Code)), report.Code
 		}
 		counter.Inc()
+		if report.Stale {
+			p.options.Metrics.staleAdmissions.WithLabelValues(report.Policy, string(report.StaleCode)).Inc()
+		}
 		if report.Code == ratify.WouldBeRefused {
 			p.options.Metrics.wouldBeRefused.WithLabelValues(report.Policy, string(report.WouldBeCode)).Inc()
 		}
 		level := zap.InfoLevel
-		if !report.IsSuccess || report.Code == ratify.WouldBeRefused {
+		if !report.IsSuccess || report.Stale || report.Code == ratify.WouldBeRefused {
 			level = zap.WarnLevel
 		}
 		r.add(level, a, report, verifiers)
@@ -135,7 +138,7 @@ func (r *records) flush() {
 
 // add writes a record for one key.
 func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, verifiers json.RawMessage) {
-	if r.journal != nil && r.log.Name() == "" && a.verdict != nil && a.problem == nil && len(a.key) <= ratify.MaxTextBytes && (a.plain || isPlain(a.key)) {
+	if r.journal != nil && r.log.Name() == "" && a.verdict != nil && a.problem == nil && a.verdict.cause == nil && len(a.key) <= ratify.MaxTextBytes && (a.plain || isPlain(a.key)) {
 		r.addKnown(level, a)
 		return
 	}
@@ -147,8 +150,8 @@ func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, ver
 		zap.Inline(loggedReport{report, verifiers, shown(a.key)}),
 		zap.Bool("cached", a.cached), zap.String("requestID", r.requestID), zap.Duration("took", r.took),
 	}
-	if a.problem != nil && a.problem.Err != nil {
-		fields = append(fields, zap.String("cause", cut(a.problem.Err.Error(), maxCauseBytes)))
+	if cause := a.cause(); cause != nil {
+		fields = append(fields, zap.String("cause", cut(cause.Error(), maxCauseBytes)))
 	}
 	if r.journal == nil {
 		entry.Write(fields...)
@@ -162,6 +165,17 @@ func (r *records) add(level zapcore.Level, a *answer, report *ratify.Report, ver
 	r.text.Write(line.Bytes())
 	line.Free()
 	r.added()
+}
+
+// cause is the technical error behind the answer, where there is one.
+func (a *answer) cause() error {
+	switch {
+	case a.problem != nil:
+		return a.problem.Err
+	case a.verdict != nil:
+		return a.verdict.cause
+	}
+	return nil
 }
 
 // addKnown writes the same record as add does, but what it says of the image is encoded already, and the rest is plain.
@@ -233,6 +247,15 @@ func (r loggedReport) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	e.AddString("code", string(r.Code))
 	if r.WouldBeCode != "" {
 		e.AddString("wouldBeCode", string(r.WouldBeCode))
+	}
+	if r.Stale {
+		e.AddBool("stale", r.Stale)
+	}
+	if r.StaleCode != "" {
+		e.AddString("staleCode", string(r.StaleCode))
+	}
+	if !r.VerifiedAt.IsZero() {
+		e.AddTime("verifiedAt", r.VerifiedAt)
 	}
 	if r.Policy != "" {
 		e.AddString("policy", r.Policy)

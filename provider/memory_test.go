@@ -109,7 +109,7 @@ func TestManyImagesInBoundedMemory(t *testing.T) {
 			before := liveBytes()
 			for i := range c.images {
 				s := ratify.Subject{Repository: "registry.example/team/service", Digest: digest.Digest(fmt.Sprintf("sha256:%064x", i))}
-				if _, err := g.look(t.Context(), s, verdictKey(s), nil); err != nil {
+				if _, err := g.look(t.Context(), &flight{subject: s, key: verdictKey(s)}, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -19,6 +19,7 @@ type Metrics struct {
 	latency           *prometheus.HistogramVec
 	verdicts          *prometheus.CounterVec
 	wouldBeRefused    *prometheus.CounterVec
+	staleAdmissions   *prometheus.CounterVec
 	cacheLookups      *prometheus.CounterVec
 	verdictHits       prometheus.Counter // these four are of cacheLookups
 	verdictMisses     prometheus.Counter
@@ -49,6 +50,8 @@ func NewMetrics() *Metrics {
 			Help: "Images answered for, by operation and code."}, []string{"operation", "code"}),
 		wouldBeRefused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_would_be_refused_total",
 			Help: "Images admitted although the policy would refuse them, because its mode is audit, by policy and code."}, []string{"policy", "code"}),
+		staleAdmissions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_stale_admissions_total",
+			Help: "Images admitted as they were last known to be good, because they could not be verified, by policy and the code that says why."}, []string{"policy", "code"}),
 		cacheLookups: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_cache_lookups_total",
 			Help: "Lookups in the result cache (verdict) and the tag cache (tag), by result: hit, miss."}, []string{"cache", "result"}),
 		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_renewals_total",
@@ -74,7 +77,7 @@ func NewMetrics() *Metrics {
 	}
 	m.verdictHits, m.verdictMisses = m.cacheLookups.WithLabelValues("verdict", "hit"), m.cacheLookups.WithLabelValues("verdict", "miss")
 	m.tagHits, m.tagMisses = m.cacheLookups.WithLabelValues("tag", "hit"), m.cacheLookups.WithLabelValues("tag", "miss")
-	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.wouldBeRefused, m.cacheLookups, m.renewals, m.unknownFields, m.flights,
+	m.Registry.MustRegister(m.requests, m.latency, m.verdicts, m.wouldBeRefused, m.staleAdmissions, m.cacheLookups, m.renewals, m.unknownFields, m.flights,
 		m.registryRequests, m.reloads, m.configLoaded, m.lastReload, m.certificateExpiry, m.panics, m.signatures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -87,6 +90,7 @@ func (m *Metrics) watchCache(stats func() cache.Stats) {
 	}
 	m.Registry.MustRegister(
 		gauge("ratify_cache_entries", "Verdicts kept under the configuration in force.", func(s cache.Stats) float64 { return float64(s.Entries) }),
+		gauge("ratify_last_known_good_held", "Verdicts among them by which images stay admitted while their registry or revocation source is away.", func(s cache.Stats) float64 { return float64(s.Lasting) }),
 		gauge("ratify_cache_bytes", "Bytes of these verdicts.", func(s cache.Stats) float64 { return float64(s.Bytes) }),
 		gauge("ratify_cache_evicted", "Verdicts that had to go before their time, since the configuration came into force.", func(s cache.Stats) float64 { return float64(s.Evicted) }),
 	)

@@ -504,7 +504,7 @@ func BenchmarkHitAmong(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := g.look(b.Context(), s, verdictKey(s), nil); err != nil {
+				if _, err := g.look(b.Context(), &flight{subject: s, key: verdictKey(s)}, nil); err != nil {
 					b.Fatal(err)
 				}
 				bodies[i] = requestBody(s.String())

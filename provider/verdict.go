@@ -25,6 +25,8 @@ type verdict struct {
 	encoded   []byte          // the report's JSON with an empty key
 	record    []byte          // the same for the log; it shares the memory of encoded unless it differs
 	verifiers json.RawMessage // a part of record
+	pieces    pieces          // where it may be the last known good
+	cause     error           // why it is that now, for the log
 }
 
 // keyPrefix is how every encoded report begins; an empty key follows.
@@ -40,7 +42,12 @@ func newVerdict(report *ratify.Report) (*verdict, error) {
 	if err != nil {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the verifier reports: %w", err)}
 	}
-	v := &verdict{report: *report, encoded: encoded}
+	return seal(report, encoded, verifiers)
+}
+
+// seal makes a verdict of a report, its JSON, and the verifier reports for the log.
+func seal(report *ratify.Report, encoded, verifiers []byte) (v *verdict, err error) {
+	v = &verdict{report: *report, encoded: encoded}
 	v.report.VerifierReports = nil
 	if v.record, err = encodeRecord(&v.report, verifiers); err != nil {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf("encode the report for the log: %w", err)}
@@ -58,6 +65,33 @@ func newVerdict(report *ratify.Report) (*verdict, error) {
 		return nil, &ratify.Error{Code: ratify.Internal, Err: errors.New("encode the report: it does not end with its verifier reports")}
 	}
 	return v, nil
+}
+
+// verifiersField is the last field of a report: in its JSON nothing before it has a name within quotes that are not escaped.
+const verifiersField = `,"verifierReports":`
+
+// stand makes the verdict one by which the image is admitted until end at the latest, although it cannot be told now. What
+// the verifiers say is what they said then, unless that made the report too long.
+func (v *verdict) stand(problem *ratify.Error, end time.Time) (*verdict, error) {
+	report := v.report
+	report.Stand(problem, time.Now(), end)
+	report.Message = cut(report.Message, maxReasonBytes)
+	head, err := json.Marshal(&report)
+	if err != nil {
+		return nil, err
+	}
+	_, then, _ := bytes.Cut(v.encoded, []byte(verifiersField))
+	head, _, _ = bytes.Cut(head, []byte(verifiersField))
+	encoded := slices.Concat(head, []byte(verifiersField), then)
+	if len(encoded) > maxReportBytes {
+		encoded = slices.Concat(head, []byte(verifiersField+"[]}"))
+	}
+	stands, err := seal(&report, encoded, v.verifiers)
+	if err != nil {
+		return nil, err
+	}
+	stands.cause = problem.Err
+	return stands, nil
 }
 
 // fit encodes a part of the report. What is longer than the bound loses what is only for reading: the extensions, nested
@@ -89,8 +123,8 @@ func afterKey(encoded []byte) []byte { return encoded[len(keyPrefix)+len(`""`):]
 
 // size is what the verdict holds in memory, for the cache's bound.
 func (v *verdict) size() int64 {
-	const fixed = 640 // the report's own strings and the structure, measured with 100,000 verdicts
-	size := int64(cap(v.encoded)) + fixed
+	const fixed = 704 // the report's own strings and the structure, measured with 100,000 verdicts
+	size := int64(cap(v.encoded)) + fixed + v.pieces.size()
 	if len(v.record) != len(v.encoded) || !bytes.Equal(v.record, v.encoded) {
 		size += int64(cap(v.record))
 	}

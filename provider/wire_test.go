@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/frameworks/constraint/pkg/externaldata"
 	"github.com/ratify-provider/ratify"
@@ -73,6 +74,10 @@ func randomReport(r *rand.Rand) *ratify.Report {
 	report := &ratify.Report{
 		Version: ratify.ReportVersion, Namespace: randomText(r), Subject: randomText(r), IsSuccess: r.IntN(2) == 0, Code: ratify.Verified,
 		Policy: randomText(r), NotAfter: r.Int64N(10), Message: randomText(r), Remedy: randomText(r), TraceID: randomText(r),
+	}
+	if r.IntN(4) == 0 {
+		report.Policy = "default" // a label
+		report.Stale, report.StaleCode, report.VerifiedAt = true, ratify.Deadline, time.Unix(r.Int64N(1e9), 0).UTC()
 	}
 	for range r.IntN(3) {
 		report.DecidedBy = append(report.DecidedBy, randomText(r))

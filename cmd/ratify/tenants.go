@@ -134,6 +134,9 @@ func checkOperatorsAlone(tenant *config.Tenant, verifiers []ratify.NamedVerifier
 		if policy.Mode == ratify.ModeAudit {
 			errs = append(errs, fmt.Errorf("%s: mode: audit admits what is not verified; that is for the cluster's configuration alone", placeOf("policies", i, config.Module{Name: policy.Name})))
 		}
+		if policy.LastKnownGood != 0 {
+			errs = append(errs, fmt.Errorf("%s: lastKnownGood: it admits what cannot be verified now; that is for the cluster's configuration alone", placeOf("policies", i, config.Module{Name: policy.Name})))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -101,8 +101,8 @@ func TestOneRenews(t *testing.T) {
 func TestClocks(t *testing.T) {
 	c := New(10, 1<<20, byLength)
 	for name, change := range map[string]func(*entry[string]){
-		"steady": func(e *entry[string]) { e.ends, e.endsWall = time.Since(c.began), time.Now().Add(time.Hour).UnixNano() },
-		"wall":   func(e *entry[string]) { e.endsWall = time.Now().UnixNano() },
+		"steady": func(e *entry[string]) { e.ends = moment{time.Since(c.began), time.Now().Add(time.Hour).UnixNano()} },
+		"wall":   func(e *entry[string]) { e.ends.wall = time.Now().UnixNano() },
 	} {
 		c.Set(name, "1", time.Minute)
 		if _, ok := c.Get(name); !ok {
@@ -345,5 +345,65 @@ func BenchmarkSet(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		c.Set(keys[i%len(keys)], "x", time.Hour)
+	}
+}
+
+// TestLasting: what lasts is there for Last alone after its end, takes its place like any other, and is gone in its time.
+func TestLasting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(3, 1<<20, byLength)
+		c.SetLasting("a", "1", time.Second, time.Minute)
+		c.SetLasting("short", "2", time.Second, time.Millisecond)
+		c.Set("b", "3", time.Second)
+		began := time.Now()
+		if _, _, ok := c.Last("b"); ok {
+			t.Error("what does not last is there for Last")
+		}
+		if v, end, ok := c.Last("a"); !ok || v != "1" || !end.Equal(began.Add(time.Minute)) {
+			t.Errorf("%q, %v, %t", v, end.Sub(began), ok)
+		}
+		if _, ok := c.Get("a"); !ok || c.Stats().Lasting != 2 {
+			t.Errorf("%t, %+v", ok, c.Stats())
+		}
+		time.Sleep(time.Minute - time.Nanosecond)
+		if _, ok := c.Get("a"); ok {
+			t.Error("it is there for Get after its end")
+		}
+		if v, _, ok := c.Last("a"); !ok || v != "1" {
+			t.Error("it is not there for Last before it is gone")
+		}
+		if _, _, ok := c.Last("short"); ok {
+			t.Error("it lasts longer than it may")
+		}
+		// Those that are gone go first.
+		c.Set("c", "4", time.Hour)
+		if _, _, ok := c.Last("a"); !ok || c.Stats().Evicted != 0 || c.Stats().Lasting != 1 {
+			t.Errorf("%t, %+v", ok, c.Stats())
+		}
+		time.Sleep(time.Nanosecond)
+		if _, _, ok := c.Last("a"); ok {
+			t.Error("it outlived its time")
+		}
+		c.SetLasting("a", "5", time.Second, time.Minute)
+		c.Delete("a")
+		if _, _, ok := c.Last("a"); ok || c.Stats().Lasting != 0 {
+			t.Errorf("what was deleted is there: %t, %+v", ok, c.Stats())
+		}
+		checkRing(t, c)
+	})
+}
+
+// TestLastingMakesRoom: what lasts goes like what does not, before what was asked for since.
+func TestLastingMakesRoom(t *testing.T) {
+	c := New(2, 1<<20, byLength)
+	c.SetLasting("old", "x", 1, time.Hour)
+	c.SetLasting("wanted", "x", 1, time.Hour)
+	c.Last("wanted")
+	c.Set("new", "x", time.Hour)
+	if _, _, ok := c.Last("old"); ok {
+		t.Error("what nobody asked for is there")
+	}
+	if _, _, ok := c.Last("wanted"); !ok || c.Stats().Evicted != 1 || c.Stats().Lasting != 1 {
+		t.Errorf("%t, %+v", ok, c.Stats())
 	}
 }

@@ -24,8 +24,11 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 )
 
-// heldImage is the one that a gate lets wait.
-const heldImage = "held"
+// heldImage and awayImage are those that a gate lets wait, each for one row.
+const (
+	heldImage = "held"
+	awayImage = "away"
+)
 
 // newWorld starts the registry, pushes the images and writes the files.
 func newWorld(t *testing.T) *world {
@@ -116,6 +119,7 @@ func (w *world) pushNotation(t *testing.T) {
 	t.Helper()
 	good := fixture.Signature{By: w.Signer}
 	w.image(t, heldImage, good)
+	w.image(t, awayImage, good)
 	w.image(t, "ended", fixture.Signature{By: w.Signer, Options: notationtest.SignOptions{SigningTime: time.Now().Add(-2 * time.Hour), Expiry: time.Hour}})
 	w.pushHalfRead(t)
 	// The copy in the mirror is unsigned, its signature is at the origin.

@@ -121,8 +121,9 @@ func decodesItself(of reflect.Type) bool {
 // exceptions are the fields whose change alone changes nothing, with the reason.
 func exceptions() map[string]string {
 	return map[string]string{
-		"notation: trustPolicy.version": "there is one version, 1.0; every other is refused when the file is loaded",
-		"tenant: policies[].mode":       "enforce is all that a tenant may write; audit would admit what the cluster forbids, and is refused",
-		"tenant: policies[].namespaces": "the file's name is the namespace; whatever is written here is refused",
+		"notation: trustPolicy.version":    "there is one version, 1.0; every other is refused when the file is loaded",
+		"tenant: policies[].lastKnownGood": "that an image is admitted which cannot be verified now is the operator's to allow; in a tenant's file it is refused",
+		"tenant: policies[].mode":          "enforce is all that a tenant may write; audit would admit what the cluster forbids, and is refused",
+		"tenant: policies[].namespaces":    "the file's name is the namespace; whatever is written here is refused",
 	}
 }

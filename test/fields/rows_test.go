@@ -119,6 +119,7 @@ func clusterRows() []row {
 	inScope := `scopes: ["${HOST}/unsigned"]`
 	return []row{
 		{at: "policies[0].mode", from: byNotation, to: "audit", ask: "${unsigned}", was: "NO_REFERRERS", is: "WOULD_BE_REFUSED"},
+		{at: "policies[0].lastKnownGood", from: byNotation + "cache: {ttl: 1ns}", to: "1h", ask: "${" + awayImage + "@}", see: whileAway, args: []string{"--verify-timeout=3s"}, was: "DEADLINE", is: "LAST_KNOWN_GOOD"},
 		{at: "exemptions[0].scopes", from: exempting(inScope), to: `["${HOST}/other"]`, ask: "${unsigned}", was: "EXEMPT", is: "NO_REFERRERS"},
 		{at: "exemptions[0].digests", from: exempting(`digests: ["${unsigned#}"]`), to: `["${signed#}"]`, ask: "${unsigned}", was: "EXEMPT", is: "NO_REFERRERS"},
 		{at: "exemptions[0].namespaces", from: exempting(inScope+", namespaces: [team-a]") + "tenancy: {enabled: true}\n", to: "[team-b]", ask: "[team-a]${unsigned}", was: "EXEMPT", is: "NO_REFERRERS"},

@@ -270,6 +270,17 @@ func askedBetween(t *testing.T, r *run) string {
 	return remembered(r.ask(t, r.key()))
 }
 
+// whileAway sees what becomes of an image that was verified while its registry does not answer.
+func whileAway(t *testing.T, r *run) string {
+	t.Helper()
+	if first := r.ask(t, r.key()).Code; first != verified {
+		t.Fatalf("while the registry is there: %s", first)
+	}
+	r.gate.hold(awayImage)
+	defer r.gate.letGo(awayImage)
+	return r.ask(t, r.key()).Code
+}
+
 // afterMove sees which image a tag means after it was moved.
 func afterMove(t *testing.T, r *run) string {
 	t.Helper()
