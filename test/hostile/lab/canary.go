@@ -15,6 +15,7 @@ type Canary struct {
 	// Name is how a touch calls it; Addr is where it listens, host:port.
 	Name, Addr string
 
+	lab      *Lab
 	listener net.Listener
 	serving  sync.WaitGroup
 	ctx      context.Context
@@ -31,7 +32,7 @@ const canaryWait = 2 * time.Second
 
 // Canary starts a canary at an address, host:port, where port 0 is a free one.
 func (l *Lab) Canary(name, address string) (*Canary, error) {
-	c := &Canary{Name: name, changed: make(chan struct{})}
+	c := &Canary{Name: name, lab: l, changed: make(chan struct{})}
 	c.ctx, c.end = context.WithCancel(context.Background())
 	var listening net.ListenConfig
 	listener, err := listening.Listen(c.ctx, "tcp", address)
@@ -82,7 +83,7 @@ func (c *Canary) listen(conn net.Conn) {
 // Touches are who came, by their addresses. A connection of the canary's own, which is not counted and comes last, shows that
 // all that came before it are known.
 func (c *Canary) Touches(ctx context.Context) ([]string, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.Addr)
+	conn, err := c.lab.dial(ctx, "tcp", c.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("canary %s is dead: %w", c.Name, err)
 	}

@@ -8,13 +8,16 @@
 package lab
 
 import (
+	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ratify-provider/ratify/test/fixture"
 	"github.com/ratify-provider/ratify/verifier/notation/notationtest"
@@ -33,6 +36,8 @@ type Lab struct {
 	TrustFile        string
 
 	trusted, foreign *authority
+
+	dialled atomic.Int64
 
 	mu       sync.Mutex
 	hosts    []*Host
@@ -183,6 +188,26 @@ func (l *Lab) Check() error {
 	return errors.Join(errs...)
 }
 
+// Dialled is how many connections the lab itself has made: to the program, and to its canaries to ask them.
+func (l *Lab) Dialled() int64 { return l.dialled.Load() }
+
+// dial makes a connection of the lab's own.
+func (l *Lab) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	l.dialled.Add(1)
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}
+
+// Accepted is how many connections came to hosts, forbidden ones included.
+func (l *Lab) Accepted() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var n int64
+	for _, h := range l.hosts {
+		n += int64(len(h.Connections()))
+	}
+	return n
+}
+
 // Record adds what a program has said that the lab did not start, under a name, to what secrets are looked for in.
 func (l *Lab) Record(name string, output []byte) {
 	l.mu.Lock()
@@ -196,19 +221,19 @@ func (l *Lab) places() []searched {
 	defer l.mu.Unlock()
 	var all []searched
 	for _, h := range l.hosts {
-		all = append(all, searched{"host " + h.Name, h.Name, h.Seen()})
+		all = append(all, searched{"host " + h.Name, h.Name, h.Seen(), false})
 	}
 	for _, c := range l.canaries {
-		all = append(all, searched{"canary " + c.Name, "", c.bytes()})
+		all = append(all, searched{"canary " + c.Name, "", c.bytes(), false})
 	}
 	for _, p := range l.programs {
 		all = append(all, p.places()...)
 	}
 	for name, output := range l.outputs {
-		all = append(all, searched{"output of " + name, "", output})
+		all = append(all, searched{"output of " + name, "", output, false})
 	}
 	if l.resolver != nil {
-		all = append(all, searched{"resolver", "", l.resolver.bytes()})
+		all = append(all, searched{"resolver", "", l.resolver.bytes(), false})
 	}
 	return all
 }

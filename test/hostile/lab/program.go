@@ -60,7 +60,7 @@ func (l *Lab) Start(ctx context.Context, o ProgramOptions) (*Program, error) {
 	p := &Program{name: name, logFile: filepath.Join(l.Dir, fmt.Sprintf("log-%d.jsonl", len(l.programs)+1))}
 	l.programs = append(l.programs, p)
 	l.mu.Unlock()
-	p.client = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: 64}}
+	p.client = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: 64, DialContext: l.dial}}
 	args := append([]string{
 		"--config", o.Config, "--cert-dir", l.PKI.CertDir, "--client-ca", l.PKI.ClientCAFile, "--client-name", fixture.GatekeeperName,
 		"--log-level", "debug",
@@ -98,7 +98,7 @@ func (p *Program) places() []searched {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		log = []byte(err.Error())
 	}
-	return []searched{{"log of " + p.name, "", log}, {"answers of " + p.name, "", p.said}, {"metrics of " + p.name, "", p.metrics}}
+	return []searched{{"log of " + p.name, "", log, false}, {"answers of " + p.name, "", bytes.Clone(p.said), false}, {"metrics of " + p.name, "", p.metrics, true}}
 }
 
 // Metrics reads the page of metrics.
@@ -107,7 +107,7 @@ func (p *Program) Metrics(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := p.client.Do(req)
 	if err != nil {
 		return "", err
 	}

@@ -49,6 +49,7 @@ type Resolver struct {
 	mu     sync.Mutex
 	answer func(Question) Names
 	asked  []Question
+	seen   []byte // the names as they were spelled
 }
 
 // Resolver starts the name resolver of the lab at an address, host:port. A program asks it where its /etc/resolv.conf says
@@ -87,13 +88,11 @@ func (r *Resolver) Asked() []Question {
 	return slices.Clone(r.asked)
 }
 
-// bytes are the names that were asked for: a name can carry a secret.
+// bytes are the names that were asked for, as they were spelled: a name can carry a secret.
 func (r *Resolver) bytes() []byte {
-	var b strings.Builder
-	for _, q := range r.Asked() {
-		b.WriteString(q.Name + "\n")
-	}
-	return []byte(b.String())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen)
 }
 
 func (r *Resolver) close() error {
@@ -194,6 +193,7 @@ func (r *Resolver) ask(q dnsmessage.Question, tcp bool) Names {
 		}
 	}
 	r.asked = append(r.asked, question)
+	r.seen = append(r.seen, q.Name.String()+"\n"...)
 	answer := r.answer
 	r.mu.Unlock()
 	return answer(question)

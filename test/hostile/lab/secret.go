@@ -17,8 +17,9 @@ type Secret struct {
 	// Name is how leaks call it; the value is never shown.
 	Name, Value string
 
-	mu    sync.Mutex
-	hosts []string
+	mu      sync.Mutex
+	hosts   []string
+	written []form
 }
 
 // secretLength makes two halves of 16 characters, each of which nobody writes by chance.
@@ -73,6 +74,18 @@ func (s *Secret) pieces() []string {
 	return pieces
 }
 
+// forms are those of all pieces. They are made once: a secret is searched for again and again.
+func (s *Secret) forms() []form {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.written == nil {
+		for _, piece := range s.pieces() {
+			s.written = append(s.written, forms(piece)...)
+		}
+	}
+	return s.written
+}
+
 // A form is one way in which a text can be written.
 type form struct {
 	name string
@@ -121,20 +134,18 @@ func (l *Lab) Leaks() []Leak { return l.Search().Leaks }
 
 // Search looks for every secret, in every form, in every place where it may not be: what came to each host and canary, and
 // what the program wrote to its log, to its pages and into its answers.
-func (l *Lab) Search() Search {
+func (l *Lab) Search() Search { return l.search(l.places()) }
+
+func (l *Lab) search(places []searched) Search {
 	l.mu.Lock()
 	secrets := slices.Clone(l.secrets)
 	l.mu.Unlock()
-	places := l.places()
 	found := Search{Secrets: len(secrets), Places: len(places)}
 	for _, p := range places {
 		found.Bytes += int64(len(p.data))
 	}
 	for _, s := range secrets {
-		var all []form
-		for _, piece := range s.pieces() {
-			all = append(all, forms(piece)...)
-		}
+		all := s.forms()
 		for _, p := range places {
 			if p.host != "" && s.mayBeAt(p.host) {
 				continue
@@ -148,8 +159,38 @@ func (l *Lab) Search() Search {
 	return found
 }
 
+// A Watch searches what is new since it searched last, so that it can be asked after each of many scripts which one it was.
+// It is for one caller.
+type Watch struct {
+	lab   *Lab
+	known map[string]int // of each place, what was searched
+}
+
+// Watch begins with what there is.
+func (l *Lab) Watch() *Watch { return &Watch{lab: l, known: map[string]int{}} }
+
+// maxFormBytes is the longest text that is searched for: what is new is searched with as much of what was before it.
+const maxFormBytes = 1 << 10
+
+// Leaks are the secrets that were seen in what is new.
+func (w *Watch) Leaks() []Leak {
+	var fresh []searched
+	for _, p := range w.lab.places() {
+		length := len(p.data)
+		if known := w.known[p.name]; known < length && !p.replaced {
+			p.data = p.data[max(0, known-maxFormBytes):]
+		} else if known == length && !p.replaced {
+			continue
+		}
+		w.known[p.name] = length
+		fresh = append(fresh, p)
+	}
+	return w.lab.search(fresh).Leaks
+}
+
 // A searched is one place with what is in it; host is set where it is a host.
 type searched struct {
 	name, host string
 	data       []byte
+	replaced   bool // it is another text each time, and not what was there and more
 }
