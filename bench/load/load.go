@@ -36,6 +36,9 @@ type Plan struct {
 	// of an idle asker wakes it up late by is not in it, for that is not the server's. With 0 each asker sends its next
 	// request when it has its answer (closed loop).
 	Rate float64
+	// GiveUp is after how long a request that is due is not sent any more, for want of an asker: an API server, too, has
+	// room for so many and refuses the others itself. 0 is Patience.
+	GiveUp time.Duration
 	// NewConnections opens one for each request, with a whole handshake.
 	NewConnections bool
 	// Patience is how long one answer is waited for; 0 is 10 s.
@@ -43,6 +46,9 @@ type Plan struct {
 	// Retry, if not 0, is after how long an asker asks again whose question was not decided, as a controller does that
 	// makes a pod again. The latency is that of the whole.
 	Retry time.Duration
+	// Ready, if not nil, is called when the connections are open, right before the first request: for runs that begin
+	// together. Its error ends the run.
+	Ready func(context.Context) error
 	// Check says whether an answer is right; nil is Admitted.
 	Check func(Request, []byte) error
 }
@@ -57,6 +63,9 @@ type Result struct {
 	Attempts int
 	// Errors counts what was not right, by its text. What was decided on a retry is not among it.
 	Errors map[string]int
+	// Undecided are the times from sending to a systemError, sorted, by the texts that Errors counts them under: those of
+	// attempts that were followed by a retry too.
+	Undecided map[string][]time.Duration
 	// Took is from the first request to the last answer; connections that are kept were opened before.
 	Took time.Duration
 	// CPU is what the server used meanwhile; 0 where that is not known.
@@ -64,7 +73,7 @@ type Result struct {
 }
 
 // Percentile is the latency that p (0 to 1) of the answers did not exceed: the nearest rank.
-func (r Result) Percentile(p float64) time.Duration { return percentile(r.Latencies, p) }
+func (r Result) Percentile(p float64) time.Duration { return Percentile(r.Latencies, p) }
 
 // Rate is right answers in a second.
 func (r Result) Rate() float64 {
@@ -96,10 +105,15 @@ func Run(ctx context.Context, target Target, plan Plan) (Result, error) {
 			return Result{}, err
 		}
 		defer c.close()
-		askers[i] = &asker{run: r, connection: c}
+		askers[i] = &asker{run: r, connection: c, errors: map[string]int{}, undecided: map[string][]time.Duration{}}
 	}
 	if !plan.NewConnections {
-		if err := openAll(ctx, askers, time.Now().Add(r.plan.Patience)); err != nil {
+		if err := openAll(ctx, askers, time.Now().Add(max(r.plan.Patience, defaultPatience))); err != nil {
+			return Result{}, err
+		}
+	}
+	if plan.Ready != nil {
+		if err := plan.Ready(ctx); err != nil {
 			return Result{}, err
 		}
 	}
@@ -134,6 +148,9 @@ func newRun(plan Plan) *run {
 	}
 	if plan.Patience == 0 {
 		plan.Patience = defaultPatience
+	}
+	if plan.GiveUp == 0 {
+		plan.GiveUp = plan.Patience
 	}
 	if plan.Check == nil {
 		plan.Check = Admitted
@@ -188,7 +205,11 @@ type asker struct {
 	longest    time.Duration
 	attempts   int
 	errors     map[string]int
+	undecided  map[string][]time.Duration
 }
+
+// ErrUnsent is about a request for which no asker was free in time.
+var ErrUnsent = errors.New("nobody was free to send it in time")
 
 func (a *asker) work(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -202,10 +223,11 @@ func (a *asker) work(ctx context.Context) {
 			}
 			due = time.Now()
 		}
-		if err := a.settle(ctx, n); err != nil {
-			if a.errors == nil {
-				a.errors = map[string]int{}
-			}
+		err := ErrUnsent
+		if time.Since(due) < a.plan.GiveUp {
+			err = a.settle(ctx, n)
+		}
+		if err != nil {
 			a.errors[kind(err)]++
 			continue
 		}
@@ -232,8 +254,13 @@ func (a *asker) attempt(ctx context.Context, n int) error {
 	a.attempts++
 	body, err := a.connection.ask(ctx, a.plan.Requests[n%len(a.plan.Requests)], began.Add(a.plan.Patience))
 	if err == nil {
-		a.longest = max(a.longest, time.Since(began))
+		took := time.Since(began)
+		a.longest = max(a.longest, took)
 		err = a.check(n, body)
+		var undecided *Undecided
+		if errors.As(err, &undecided) {
+			a.undecided[kind(err)] = append(a.undecided[kind(err)], took)
+		}
 	}
 	if a.plan.NewConnections {
 		a.connection.close()
@@ -284,7 +311,7 @@ func cpu(t Target) (time.Duration, error) {
 }
 
 func gather(askers []*asker, took time.Duration) Result {
-	result := Result{Took: took, Errors: map[string]int{}}
+	result := Result{Took: took, Errors: map[string]int{}, Undecided: map[string][]time.Duration{}}
 	for _, a := range askers {
 		result.Latencies = append(result.Latencies, a.latencies...)
 		result.LongestAttempt = max(result.LongestAttempt, a.longest)
@@ -295,7 +322,13 @@ func gather(askers []*asker, took time.Duration) Result {
 			}
 			result.Errors[text] += n
 		}
+		for text, times := range a.undecided {
+			result.Undecided[text] = append(result.Undecided[text], times...)
+		}
 	}
 	slices.Sort(result.Latencies)
+	for _, times := range result.Undecided {
+		slices.Sort(times)
+	}
 	return result
 }

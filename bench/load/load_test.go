@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -86,6 +87,30 @@ func TestKindLeavesOutWhatDiffers(t *testing.T) {
 	}
 }
 
+// Errors of connections name two ports, of which one is another each time.
+func TestKindLeavesOutAddresses(t *testing.T) {
+	dialer := net.Dialer{}
+	_, err := dialer.DialContext(t.Context(), "tcp", "127.0.0.1:1")
+	if got := kind(fmt.Errorf("connect: %w", err)); got != "dial: connect: connection refused" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Runs that are to begin together do so when all have their connections, or not at all.
+func TestReadyIsAskedBeforeTheFirstRequest(t *testing.T) {
+	var asked atomic.Int32
+	target := serve(t, func(w http.ResponseWriter, r *http.Request) { asked.Add(1); admit(w, r) })
+	failure := errors.New("not ready")
+	_, err := Run(t.Context(), target, Plan{Requests: []Request{NewRequest("a")}, Concurrency: 2, Ready: func(context.Context) error { return failure }})
+	if !errors.Is(err, failure) || asked.Load() != 0 {
+		t.Errorf("%v after %d requests, want %v after none", err, asked.Load(), failure)
+	}
+	result, err := Run(t.Context(), target, Plan{Requests: []Request{NewRequest("a")}, Ready: func(context.Context) error { return nil }})
+	if err != nil || len(result.Latencies) != 1 {
+		t.Errorf("%v, %d answers", err, len(result.Latencies))
+	}
+}
+
 func TestBatches(t *testing.T) {
 	requests := Batches([]string{"a", "b", "c", "d", "e"}, 2)
 	if len(requests) != 3 || len(requests[0].Keys) != 2 || len(requests[2].Keys) != 1 {
@@ -116,7 +141,7 @@ func TestPercentile(t *testing.T) {
 		{hundred, 1, 100},
 		{hundred, 0, 1},
 	} {
-		if got := percentile(tc.of, tc.p); got != tc.want {
+		if got := Percentile(tc.of, tc.p); got != tc.want {
 			t.Errorf("percentile %v of %d values: %d, want %d", tc.p, len(tc.of), got, tc.want)
 		}
 	}
@@ -395,5 +420,49 @@ func BenchmarkDriver(b *testing.B) {
 	result, err := Run(b.Context(), target, Plan{Requests: []Request{NewRequest("a")}, Total: b.N, Concurrency: 4})
 	if err != nil || result.Err() != nil {
 		b.Fatal(err, result.Err())
+	}
+}
+
+// Whoever measures what is shed must know how fast that was said, apart from what is answered.
+func TestRunTimesWhatIsUndecided(t *testing.T) {
+	const pause = 30 * time.Millisecond
+	var n atomic.Int32
+	target := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch n.Add(1) {
+		case 1:
+			_, _ = io.WriteString(w, systemError("a: OVERLOADED: later"))
+		case 2:
+			<-time.After(pause)
+			_, _ = io.WriteString(w, systemError("a: DEADLINE: too late"))
+		case 3:
+			_, _ = io.WriteString(w, systemError("a: OVERLOADED: later"))
+		default:
+			admit(w, r)
+		}
+	})
+	result, err := Run(t.Context(), target, Plan{Requests: []Request{NewRequest("a")}, Total: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shed, late := result.Undecided["systemError OVERLOADED"], result.Undecided["systemError DEADLINE"]
+	if len(shed) != 2 || shed[0] > shed[1] || len(late) != 1 || late[0] < pause || len(result.Undecided) != 2 {
+		t.Errorf("undecided: %v", result.Undecided)
+	}
+}
+
+// In an open loop nobody waits for an asker for ever.
+func TestOpenLoopDoesNotSendWhatNobodyWaitsFor(t *testing.T) {
+	const giveUp, pause, due = 200 * time.Millisecond, 50 * time.Millisecond, 30
+	target := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		<-time.After(pause)
+		admit(w, r)
+	})
+	// One asker can send twenty in a second, and a hundred are due.
+	result, err := Run(t.Context(), target, Plan{Requests: []Request{NewRequest("a")}, Total: due, Rate: 100, Concurrency: 1, GiveUp: giveUp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late := result.Errors[ErrUnsent.Error()]; late < due/2 || late+result.Attempts != due {
+		t.Errorf("%d were not sent and %d were, of %d: %v", late, result.Attempts, due, result.Err())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -110,6 +111,10 @@ func kind(err error) string {
 	}
 	if errors.Is(err, ErrRefused) {
 		return ErrRefused.Error()
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Op + ": " + network.Err.Error() // without the addresses
 	}
 	return err.Error()
 }

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// percentile of what is sorted, by the nearest rank: a latency that was seen, not one between two.
-func percentile(sorted []time.Duration, p float64) time.Duration {
+// Percentile is the value that p (0 to 1) of what is sorted do not exceed, by the nearest rank: a latency that was seen, not
+// one between two. It is 0 where there are none.
+func Percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
