@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -104,7 +105,8 @@ func (a annotations) bytes() (n int) {
 func (e entry) kept() ocispec.Descriptor {
 	return ocispec.Descriptor{
 		MediaType: ratify.Truncate(e.MediaType), ArtifactType: ratify.Truncate(e.ArtifactType),
-		Digest: e.Digest[:min(len(e.Digest), maxDigestBytes)], Size: e.Size, Annotations: e.Annotations,
+		// A copy: what is cut off of a text of mebibytes would be held with the rest.
+		Digest: digest.Digest(strings.Clone(string(e.Digest[:min(len(e.Digest), maxDigestBytes)]))), Size: e.Size, Annotations: e.Annotations,
 	}
 }
 

@@ -189,3 +189,22 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+// A text that is cut must not hold the whole: a list of long digests is as large as one page may be, and hundreds are held.
+func TestReadIndexHoldsNothingOfWhatIsCut(t *testing.T) {
+	long := strings.Repeat("d", 1<<20)
+	text := `{"manifests":[{"digest":"` + long + `"}]}`
+	kept := make([]Index, 16)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range kept {
+		kept[i], _ = ReadIndex(strings.NewReader(text), 1)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > 1<<20 {
+		t.Errorf("%d lists of one digest hold %d bytes", len(kept), held)
+	}
+	runtime.KeepAlive(kept)
+}
