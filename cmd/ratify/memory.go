@@ -23,55 +23,93 @@ const memoryPercent = 80
 // An answer that is known takes a tenth less processor time so; an idle process does not grow.
 const garbagePercent = 200
 
-// limitMemory gives the garbage collector the bound that the process's control groups set: Go asks them how many processors
-// it may use, but not how much memory. GOMEMLIMIT and GOGC in the environment win.
-func limitMemory(log *zap.Logger) {
+// usualBytes is the collector's bound while what is live fits into it: the program itself with 2,000 goroutines (40 MiB), full
+// caches of content and revocation answers (64 MiB), a quarter of the verdicts (16 MiB), all bytes in flight (64 MiB), and room
+// to work. What is garbage is collected before the process takes more, however much it may take: with the program's file in
+// memory that is below 256 MiB, whoever attacks.
+const usualBytes = 208 << 20
+
+// workShare and workBytes are what the collector's bound leaves above what is live where that is more: a quarter, and what a
+// hundred images make in a second. With less the collector would do nothing else.
+const (
+	workShare = 4
+	workBytes = 16 << 20
+)
+
+// limitMemory makes the collector frugal, and returns the most that it may let the process have: what the process's control
+// groups let it, less a reserve. Go asks them how many processors it may use, but not how much memory. GOMEMLIMIT and GOGC in
+// the environment win.
+func limitMemory(log *zap.Logger) (most int64) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return
+	most = debug.SetMemoryLimit(-1)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		if limit, ok := memoryLimit(os.DirFS("/")); ok {
+			most = limit / 100 * memoryPercent
+			log.Info("memory is bounded", zap.Int64("limit", limit), zap.Int64("collectorLimit", most))
+		}
 	}
-	if limit, ok := memoryLimit(os.DirFS("/")); ok {
-		bound := limit / 100 * memoryPercent
-		debug.SetMemoryLimit(bound)
-		log.Info("memory is bounded", zap.Int64("limit", limit), zap.Int64("collectorLimit", bound))
-	}
+	debug.SetMemoryLimit(collectorBound(0, most))
+	return most
 }
 
-// lookEvery is how often it is looked whether the process is at rest and holds garbage. Go itself collects once in two minutes
-// then, and until that keeps the memory that a rush of work took.
-const lookEvery = 5 * time.Second
+// collectorBound is the collector's bound while so many bytes are live: full caches are larger with a larger configuration.
+func collectorBound(live, most int64) int64 {
+	return min(most, max(usualBytes, live+live/workShare+workBytes))
+}
 
-// restingGarbage is what a process at rest may hold of garbage: a collection takes some milliseconds of a processor, which a
-// few scrapes of the metrics are not worth.
-const restingGarbage = 2 << 20
+const (
+	// tendEvery is how often the collector's bound is looked at: a collector that has too little room takes half of the
+	// processor's time, for no longer than that.
+	tendEvery = time.Second
+	// restTime is after how long without a collection the process is at rest. Go itself collects once in two minutes then, and
+	// until that keeps the memory that a rush of work took.
+	restTime = 5 * time.Second
+	// restingGarbage is what a process at rest may hold of garbage: a collection takes some milliseconds of a processor, which
+	// a few scrapes of the metrics are not worth.
+	restingGarbage = 2 << 20
+	// boundStep is the least change of the collector's bound: each stops the process for some microseconds.
+	boundStep = 8 << 20
+)
 
-// giveBack collects garbage and returns free memory to the system whenever the process is at rest, until ctx ends.
-func giveBack(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+// tendMemory moves the collector's bound with what is live, and gives garbage and free memory back to the system whenever the
+// process is at rest, until ctx ends.
+func tendMemory(ctx context.Context, most int64) {
+	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
-	for last := uint64(0); ; {
+	bound := collectorBound(0, most)
+	collected, collections := time.Now(), uint64(0)
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		collections, garbage := heap()
-		if collections == last && garbage > restingGarbage {
-			debug.FreeOSMemory()
-			collections++
+		h := readHeap()
+		if want := collectorBound(h.live, most); max(want-bound, bound-want) >= boundStep {
+			debug.SetMemoryLimit(want)
+			bound = want
 		}
-		last = collections
+		if h.collections != collections {
+			collected, collections = time.Now(), h.collections
+		}
+		if time.Since(collected) >= restTime && h.held-h.live > restingGarbage {
+			debug.FreeOSMemory()
+		}
 	}
 }
 
-// heap tells how often there was a collection, and how many bytes have been allocated since the last one.
-func heap() (collections, garbage uint64) {
-	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
+// heap is how often there was a collection, and how many bytes it left and are held now.
+type heap struct {
+	collections uint64
+	live, held  int64
+}
+
+func readHeap() heap {
+	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(samples)
-	held, live := samples[1].Value.Uint64(), samples[2].Value.Uint64()
-	return samples[0].Value.Uint64(), held - min(held, live)
+	return heap{samples[0].Value.Uint64(), int64(samples[1].Value.Uint64()), int64(samples[2].Value.Uint64())} //nolint:gosec // no heap has 2^63 bytes
 }
 
 // memoryLimit is the least limit, in bytes, of the control groups that the process is in, and of those around them. In a

@@ -85,7 +85,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	defer func() { _ = log.Sync() }()
-	limitMemory(log)
+	most := limitMemory(log)
 
 	metrics := provider.NewMetrics()
 	certificates, err := provider.NewTLS(o.tls, metrics)
@@ -114,7 +114,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &reloader{build: p.build, path: o.config, current: g, provider: answerer, tls: certificates, metrics: metrics, log: log}
-	go giveBack(ctx)
+	go tendMemory(ctx, most)
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
