@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // flights have what several want at the same time done once, by one of them: singleflight would have it done on a stack of
@@ -38,15 +39,33 @@ func (f *flights[V]) do(ctx context.Context, key string, work func() (V, error))
 		return own.value, own.err
 	}
 	f.mu.Unlock()
-	select {
-	case <-other.done:
-	case <-ctx.Done():
-		return value, ctx.Err()
+	landed, err := other.wait(ctx)
+	if err != nil {
+		return value, err
 	}
-	if other.err == nil {
+	if landed && other.err == nil {
 		return other.value, nil
 	}
 	return work()
+}
+
+// wait waits for another's work, for half of the time that is left: who does it may have more, and is perhaps stuck in a
+// request that would be answered at once to whoever sends it again. An error is the context's.
+func (f *flight[V]) wait(ctx context.Context) (landed bool, err error) {
+	var enough <-chan time.Time
+	if end, ok := ctx.Deadline(); ok {
+		timer := time.NewTimer(time.Until(end) / 2)
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-f.done:
+		return true, nil
+	case <-enough:
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 }
 
 // land lets go of those who wait.

@@ -58,7 +58,7 @@ func (r *Revocation) askCRLs(ctx context.Context, cert, issuer *x509.Certificate
 			return false, time.Time{}, err
 		}
 		key := fmt.Sprintf("crl %t %s %s", allowPrivate, fingerprint(issuer.Raw), point)
-		a, err := r.ask(ctx, key, func(ctx context.Context) (answer, error) {
+		a, err := r.ask(ctx, key, point, func(ctx context.Context) (answer, error) {
 			return r.fetchCRL(ctx, point, issuer, allowPrivate)
 		})
 		if err == nil && namesDelta && !a.list.hasDelta {

@@ -48,7 +48,7 @@ func (r *Revocation) askOCSP(ctx context.Context, cert, issuer *x509.Certificate
 			continue
 		}
 		key := fmt.Sprintf("ocsp %t %s %s %s", allowPrivate, fingerprint(cert.Raw), fingerprint(issuer.Raw), server)
-		a, err := r.ask(ctx, key, func(ctx context.Context) (answer, error) {
+		a, err := r.ask(ctx, key, server, func(ctx context.Context) (answer, error) {
 			return r.fetchOCSP(ctx, cert, issuer, server, allowPrivate)
 		})
 		if err == nil {

@@ -25,8 +25,9 @@ const (
 	maxCRLBytes = 4 << 20
 	// maxServers bounds the addresses that one certificate names: one is usual, two are for redundancy.
 	maxServers = 4
-	// maxFetches bounds requests under way in the whole process; each may hold maxCRLBytes.
-	maxFetches = 8
+	// maxFetches bounds requests under way in the whole process; each may hold maxCRLBytes. maxHostFetches leaves half of the
+	// places to others where one host answers nothing, and all of its certificates are asked about.
+	maxFetches, maxHostFetches = 8, maxFetches / 2
 	// clockSkew is how far a responder's clock may be ahead of ours.
 	clockSkew = 5 * time.Minute
 	// staleAfter bounds how late a revocation is seen where somebody asks all the time: an answer that is older is asked
@@ -66,6 +67,7 @@ type Revocation struct {
 	private *http.Client
 	group   singleflight.Group
 	slots   chan struct{}
+	hosts   hostPlaces
 	now     func() time.Time
 	kept    *answers
 }
@@ -82,6 +84,7 @@ func NewRevocation(options RevocationOptions) *Revocation {
 		public:  newClient(false),
 		private: newClient(true),
 		slots:   make(chan struct{}, maxFetches),
+		hosts:   hostPlaces{byHost: map[string]*hostPlace{}},
 		now:     time.Now,
 		kept:    &answers{maxBytes: options.MaxBytes, maxEntries: options.MaxEntries, byKey: map[string]*list.Element{}, byAge: list.New()},
 	}
@@ -126,8 +129,9 @@ type answer struct {
 }
 
 // ask returns the kept answer, or joins the request under way, or makes it. Only the caller's own deadline ends its wait.
-// An answer that is due to be asked for again is returned nevertheless, while that happens beside.
-func (r *Revocation) ask(ctx context.Context, key string, fetch func(context.Context) (answer, error)) (answer, error) {
+// An answer that is due to be asked for again is returned nevertheless, while that happens beside. The address is the one
+// that is asked; its host has places of its own.
+func (r *Revocation) ask(ctx context.Context, key, address string, fetch func(context.Context) (answer, error)) (answer, error) {
 	now := r.now()
 	old, ok := r.kept.get(key, now)
 	if ok && now.Before(old.refresh) {
@@ -140,7 +144,7 @@ func (r *Revocation) ask(ctx context.Context, key string, fetch func(context.Con
 		if a, ok := r.kept.get(key, r.now()); ok && r.now().Before(a.refresh) {
 			return a, nil // it came while this call was on its way
 		}
-		return r.refresh(key, old, fetch), nil
+		return r.refresh(key, address, old, fetch), nil
 	})
 	if ok && old.err == nil {
 		return old, nil
@@ -156,10 +160,10 @@ func (r *Revocation) ask(ctx context.Context, key string, fetch func(context.Con
 
 // refresh fetches under a deadline of its own, and keeps what came. An old answer that is still valid outlives a failure
 // to get a new one, and a replayed older one.
-func (r *Revocation) refresh(key string, old answer, fetch func(context.Context) (answer, error)) answer {
+func (r *Revocation) refresh(key, address string, old answer, fetch func(context.Context) (answer, error)) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), r.options.Timeout)
 	defer cancel()
-	a, err := r.fetch(ctx, fetch)
+	a, err := r.fetch(ctx, address, fetch)
 	now := r.now()
 	stillGood := old.err == nil && now.Before(old.until)
 	switch {
@@ -178,12 +182,17 @@ func (r *Revocation) refresh(key string, old answer, fetch func(context.Context)
 }
 
 // fetch waits for its turn and contains panics, which would otherwise end the process: nobody is above it on this stack.
-func (r *Revocation) fetch(ctx context.Context, fetch func(context.Context) (answer, error)) (a answer, err error) {
+func (r *Revocation) fetch(ctx context.Context, address string, fetch func(context.Context) (answer, error)) (a answer, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			a, err = answer{}, fmt.Errorf("panic: %v", value)
 		}
 	}()
+	leave, err := r.hosts.enter(ctx, address)
+	if err != nil {
+		return answer{}, err
+	}
+	defer leave()
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -191,6 +200,47 @@ func (r *Revocation) fetch(ctx context.Context, fetch func(context.Context) (ans
 		return answer{}, fmt.Errorf("too many requests under way: %w", ctx.Err())
 	}
 	return fetch(ctx)
+}
+
+// hostPlaces bound the requests under way to each host.
+type hostPlaces struct {
+	mu     sync.Mutex
+	byHost map[string]*hostPlace
+}
+
+type hostPlace struct {
+	taken chan struct{}
+	users int // who have a place, or wait for one
+}
+
+// enter waits for a place at the host of an address, and returns what gives it back. The error is the context's end.
+func (h *hostPlaces) enter(ctx context.Context, address string) (leave func(), err error) {
+	host := address
+	if u, err := url.Parse(address); err == nil {
+		host = strings.ToLower(u.Hostname())
+	}
+	h.mu.Lock()
+	place, ok := h.byHost[host]
+	if !ok {
+		place = &hostPlace{taken: make(chan struct{}, maxHostFetches)}
+		h.byHost[host] = place
+	}
+	place.users++
+	h.mu.Unlock()
+	gone := func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if place.users--; place.users == 0 {
+			delete(h.byHost, host)
+		}
+	}
+	select {
+	case place.taken <- struct{}{}:
+		return func() { <-place.taken; gone() }, nil
+	case <-ctx.Done():
+		gone()
+		return nil, fmt.Errorf("too many requests under way to %s: %w", ratify.Quote(host), ctx.Err())
+	}
 }
 
 // do sends one request and reads at most limit bytes of a 200.

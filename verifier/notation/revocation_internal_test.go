@@ -57,10 +57,10 @@ func TestAsk(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := NewRevocation(RevocationOptions{})
-				_, _ = r.ask(t.Context(), "key", c.first)
+				_, _ = r.ask(t.Context(), "key", "http://ca.example/", c.first)
 				time.Sleep(c.after)
 				var asked atomic.Bool
-				_, err := r.ask(t.Context(), "key", func(ctx context.Context) (answer, error) {
+				_, err := r.ask(t.Context(), "key", "http://ca.example/", func(ctx context.Context) (answer, error) {
 					asked.Store(true)
 					return c.then(ctx)
 				})
@@ -82,11 +82,11 @@ func TestAskIgnoresReplayedAnswers(t *testing.T) {
 				return answer{thisUpdate: thisUpdate, until: now.Add(20 * time.Hour), single: &singleStatus{status: status}}, nil
 			}
 		}
-		_, _ = r.ask(t.Context(), "key", at(now, ocsp.Revoked))
+		_, _ = r.ask(t.Context(), "key", "http://ca.example/", at(now, ocsp.Revoked))
 		time.Sleep(2 * time.Hour)
-		_, _ = r.ask(t.Context(), "key", at(now.Add(-time.Hour), ocsp.Good))
+		_, _ = r.ask(t.Context(), "key", "http://ca.example/", at(now.Add(-time.Hour), ocsp.Good))
 		synctest.Wait()
-		a, err := r.ask(t.Context(), "key", at(now, ocsp.Good))
+		a, err := r.ask(t.Context(), "key", "http://ca.example/", at(now, ocsp.Good))
 		if err != nil || a.single.status != ocsp.Revoked {
 			t.Errorf("an older answer replaced the newer one: %v %v", a.single, err)
 		}
@@ -95,7 +95,7 @@ func TestAskIgnoresReplayedAnswers(t *testing.T) {
 
 func TestAskContainsPanics(t *testing.T) {
 	r := NewRevocation(RevocationOptions{})
-	_, err := r.ask(t.Context(), "key", func(context.Context) (answer, error) { panic("boom") })
+	_, err := r.ask(t.Context(), "key", "http://ca.example/", func(context.Context) (answer, error) { panic("boom") })
 	if err == nil || !strings.Contains(err.Error(), "boom") {
 		t.Errorf("error %v", err)
 	}
@@ -108,7 +108,7 @@ func TestAskBoundsRequestsUnderWay(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range 3 * maxFetches {
 			wait.Go(func() {
-				_, _ = r.ask(t.Context(), fmt.Sprint(i), func(ctx context.Context) (answer, error) {
+				_, _ = r.ask(t.Context(), fmt.Sprint(i), fmt.Sprintf("http://ca%d.example/", i), func(ctx context.Context) (answer, error) {
 					most.Store(max(most.Load(), under.Add(1)))
 					defer under.Add(-1)
 					<-ctx.Done()
@@ -119,6 +119,37 @@ func TestAskBoundsRequestsUnderWay(t *testing.T) {
 		wait.Wait()
 		if n := most.Load(); n > maxFetches {
 			t.Errorf("%d requests at the same time, want at most %d", n, maxFetches)
+		}
+	})
+}
+
+// A host that answers nothing leaves places to others, however many certificates name it and however it is spelled.
+func TestHostThatHangsLeavesPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRevocation(RevocationOptions{})
+		var most, there atomic.Int64
+		hang := func(ctx context.Context) (answer, error) {
+			most.Store(max(most.Load(), there.Add(1)))
+			defer there.Add(-1)
+			<-ctx.Done()
+			return answer{}, ctx.Err()
+		}
+		spellings := []string{"http://dead.example/", "http://DEAD.example/crl", "http://dead.example:8080/", "HTTP://dead.example"}
+		var all sync.WaitGroup
+		for i := range 5 * maxFetches {
+			all.Go(func() { _, _ = r.ask(t.Context(), fmt.Sprint("dead", i), spellings[i%len(spellings)], hang) })
+		}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := r.ask(t.Context(), "alive", "http://alive.example/", valid(time.Hour)); err != nil || time.Since(began) > 0 {
+			t.Errorf("another host was asked after %v, error %v", time.Since(began), err)
+		}
+		all.Wait()
+		if most.Load() != maxHostFetches {
+			t.Errorf("%d requests to one host under way, want %d", most.Load(), maxHostFetches)
+		}
+		if len(r.hosts.byHost) != 0 {
+			t.Errorf("%d hosts are remembered", len(r.hosts.byHost))
 		}
 	})
 }
