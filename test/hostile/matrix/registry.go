@@ -2,91 +2,64 @@ package matrix
 
 import (
 	"context"
-	"net/http"
+	"fmt"
 
-	"github.com/ratify-provider/ratify/test/fixture"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/ratify-provider/ratify/test/hostile/lab"
 )
 
-// registrySteps are those of reading an image and its evidence.
-func registrySteps() []step { return []step{resolve, manifest, referrers, signature, blob} }
+func attachedTo(descriptors ...ocispec.Descriptor) []ocispec.Descriptor { return descriptors }
 
-// registryCells make a registry for each fault and step, and its token server where the step is there.
-func (w *world) registryCells(ctx context.Context) (cells []*cell, entries []registryEntry, err error) {
-	for _, f := range faults() {
-		for _, at := range append(registrySteps(), token) {
-			c := &cell{fault: f.name, step: at, want: f.want.forStep(at), empty: f.want.empty[at]}
-			cells = append(cells, c)
-			if w.env.Quick && !f.quick && c.empty == "" {
-				c.empty = notInSlice
-			}
-			if c.empty != "" {
-				continue
-			}
-			entry, err := w.stage(ctx, c, f)
-			if err != nil {
-				return cells, nil, err
-			}
-			entries = append(entries, entry)
+// askRegistries runs the cells in which a registry, or its token server, fails: each has hosts of its own, all one program.
+func (w *world) askRegistries(ctx context.Context) ([]*cell, error) {
+	cells := w.cells(append(registrySteps(), lab.Token))
+	var entries []map[string]any
+	for _, c := range cells {
+		if c.empty != "" {
+			continue
 		}
+		entry, err := w.stageRegistry(c)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s at %s: %w", c.fault.name, c.step, err)
+		}
+		entries = append(entries, entry)
 	}
-	return cells, entries, nil
+	p, err := w.serve(ctx, lab.Settings{Registries: entries})
+	if err != nil {
+		return nil, err
+	}
+	ask(ctx, p, cells, parallelCells)
+	return cells, p.Stop()
 }
 
-// stage makes the servers of a cell.
-func (w *world) stage(ctx context.Context, c *cell, f fault) (registryEntry, error) {
-	image := w.fixture.Images[fixture.Signed]
-	registry := &host{right: w.content, stepOf: stepsOf(image.Digest), at: c.step, tokens: &tokens{}}
-	if c.step != token {
-		registry.fault = f
-		registry.before = before(c.step)
-	}
-	if err := w.newHost(ctx, registry); err != nil {
-		return registryEntry{}, err
-	}
-	c.hosts = append(c.hosts, registry)
-	entry := registryEntry{host: registry.address}
-	if c.step == token || f.locked {
-		server := &host{right: http.HandlerFunc(registry.tokens.give), stepOf: func(*http.Request) step { return token }, at: token}
-		if c.step == token {
-			server.fault = f
+// stageRegistry makes the servers of a cell, and returns the registry's entry in the configuration.
+func (w *world) stageRegistry(c *cell) (map[string]any, error) {
+	s := &staged{world: w, at: c.step}
+	options := lab.HostOptions{Server: w.registry}
+	more := map[string]any{}
+	if c.step == lab.Token || c.fault.locked {
+		s.tokens = w.lab.TokenServer("", "")
+		server, err := w.newHost(c, lab.HostOptions{Server: s.tokens})
+		if err != nil {
+			return nil, err
 		}
-		if err := w.newHost(ctx, server); err != nil {
-			return registryEntry{}, err
-		}
-		c.hosts = append(c.hosts, server)
-		entry.authHost = server.address
-		registry.right = registry.tokens.lock("https://"+server.address, w.content)
+		options.Server = locked{w.registry, server.URL("/token"), s.tokens}
+		more["authHosts"] = []string{server.Addr}
+		s.host = server
 	}
-	for _, h := range c.hosts {
-		h.serve()
+	registry, err := w.newHost(c, options)
+	if err != nil {
+		return nil, err
 	}
-	c.key = registry.address + "/" + fixture.Signed + ":" + image.Tag
-	if c.step == manifest {
-		c.key = registry.address + "/" + fixture.Signed + "@" + image.Digest.String()
+	if s.tokens != nil {
+		s.tokens.Allow(registry.Name, c.hosts[0].Name)
 	}
-	return entry, nil
-}
-
-// before is the step whose answer comes just before that of a step; empty: the step is the first one.
-func before(at step) step {
-	switch at {
-	case referrers:
-		return resolve
-	case signature:
-		return referrers
-	case blob:
-		return signature
+	if c.step != lab.Token {
+		s.host = registry
 	}
-	return ""
-}
-
-func (w wants) forStep(at step) []outcome {
-	if want, ok := w.at[at]; ok {
-		return want
+	c.key = w.image.At(registry.Addr)
+	if c.step == lab.Manifest {
+		c.key = w.image.PinnedAt(registry.Addr)
 	}
-	switch at {
-	case ocsp, crl, timestamp:
-		return w.revocation
-	}
-	return w.registry
+	return w.lab.Entry(registry, more), c.fault.befall(s)
 }

@@ -6,18 +6,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ratify-provider/ratify/test/hostile/lab"
 	"github.com/ratify-provider/ratify/test/hostile/promise"
 )
 
 // table shows the cells, a row for each fault.
-func table(title string, steps []step, cells []*cell) promise.Table {
+func table(title string, steps []lab.Step, cells []*cell) promise.Table {
 	t := promise.Table{Title: title, Columns: []string{"fault"}}
 	for _, s := range steps {
 		t.Columns = append(t.Columns, string(s))
 	}
 	var reasons []string
 	for start := 0; start < len(cells); start += len(steps) {
-		row := []string{cells[start].fault}
+		row := []string{cells[start].fault.name}
 		shown := false
 		for _, c := range cells[start : start+len(steps)] {
 			if c.empty == "" {
@@ -42,9 +43,14 @@ func table(title string, steps []step, cells []*cell) promise.Table {
 
 // text is a cell: outcome, time, requests.
 func (c *cell) text() string {
-	outcome := strings.ToLower(strings.TrimSpace(c.got.String()))
-	if c.got.class != verified {
-		outcome = strings.TrimSpace(map[class]string{unknown: "systemError"}[c.got.class] + " " + c.got.code)
+	var outcome string
+	switch c.got.class {
+	case verified:
+		outcome = string(verified)
+	case refused:
+		outcome = c.got.code
+	default:
+		outcome = c.got.String()
 	}
 	wrong := ""
 	if c.problem != nil {
@@ -63,9 +69,9 @@ func results(cells []*cell) []promise.Result {
 		}
 		asked++
 		if c.problem != nil {
-			wrong = append(wrong, fmt.Sprintf("%s at %s: %v", c.fault, c.step, c.problem))
+			wrong = append(wrong, fmt.Sprintf("%s at %s: %v", c.fault.name, c.step, c.problem))
 		}
-		if late == nil || c.got.took > late.got.took {
+		if c.got.class != stopped && (late == nil || c.got.took > late.got.took) {
 			late = c
 		}
 	}
@@ -76,7 +82,7 @@ func results(cells []*cell) []promise.Result {
 		},
 		{
 			Promise: "P1", What: "the longest answer", Got: late.got.took.Round(time.Millisecond).String(), Bound: "at most " + (budget + reserve).String(),
-			Held: late.got.took <= budget+reserve, Note: fmt.Sprintf("%s at %s", late.fault, late.step),
+			Held: late.got.took <= budget+reserve, Note: fmt.Sprintf("%s at %s", late.fault.name, late.step),
 		},
 	}
 }
