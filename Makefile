@@ -10,7 +10,7 @@ COVER     ?= $(CURDIR)/.cover
 IMAGE     ?= $(CURDIR)/dist/image
 SUM       := go tool -modfile=$(CURDIR)/tools/go.mod gotestsum --format=pkgname-and-test-fails
 LINT      := go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
-MODULES   := . test bench tools/image
+MODULES   := . test bench tools/image tools/alerts
 # What runs on a real cluster is e2e's, and takes minutes to build.
 TESTED     = $$(go list ./... | grep -v /e2e)
 MEASURED  := $(MODULE),$(MODULE)/provider,$(MODULE)/store/...,$(MODULE)/verifier/...
@@ -34,6 +34,7 @@ test: ## run all tests but those on a real cluster, with the race detector; prin
 	cd test && $(SUM) -- -modfile=gatekeeper317.mod -tags=gatekeeper317 ./library
 	cd bench && $(SUM) -- -race ./...
 	cd tools/image && $(SUM) -- -race ./...
+	cd tools/alerts && $(SUM) -- ./...
 	@go tool covdata percent -i=$(COVER)/main,$(COVER)/test -pkg=$(MEASURED) | \
 	  awk '{ print; if ($$3 + 0 < 80) low = low " " $$1 } END { if (low) { print "below 80 %:" low; exit 1 } }'
 

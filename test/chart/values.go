@@ -123,6 +123,7 @@ func changes(p Pair) map[string]change {
 		"metrics.serviceMonitor.labels":          {value: any1("prometheus", "main"), with: map[string]any{"metrics.serviceMonitor.enabled": true}},
 		"metrics.podMonitor.interval":            {value: "31s", with: map[string]any{"metrics.podMonitor.enabled": true}},
 		"metrics.podMonitor.labels":              {value: any1("prometheus", "main"), with: map[string]any{"metrics.podMonitor.enabled": true}},
+		"metrics.prometheusRule.labels":          {value: any1("prometheus", "main"), with: map[string]any{"metrics.prometheusRule.enabled": true}},
 		"serviceAccount.annotations":             {value: any1("example/role", "reader")},
 		"podSecurityContext.seccompProfile.type": {value: "Unconfined"},
 		"securityContext.capabilities.drop":      {value: []any{"NET_RAW"}},
