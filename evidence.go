@@ -92,6 +92,8 @@ func ReadEvidence(ctx context.Context, repo Repository, subject, evidence ocispe
 	if evidence.Size > maxEvidenceManifestBytes {
 		return nil, invalidEvidence("its manifest has %d bytes, at most %d are read", evidence.Size, maxEvidenceManifestBytes)
 	}
+	ctx, done := withHolding(ctx) // little of the manifest is left when it is read
+	defer done()
 	data, err := repo.Fetch(ctx, evidence)
 	if err != nil {
 		return nil, err

@@ -170,13 +170,20 @@ func (x *examination) collect() []piece {
 // evidenceFor returns what a verifier matches of the referrers and of what it found for itself, each piece once.
 func (x *examination) evidenceFor(v boundVerifier, beside found) (evidence []ocispec.Descriptor, err error) {
 	defer x.engine.contain(x.report.TraceID, &err)
-	seen := map[digest.Digest][]map[string]string{}
+	// What a descriptor says beside the digest may be a lie, which must not hide the one that is true.
+	type claim struct {
+		digest                  digest.Digest
+		size                    int64
+		mediaType, artifactType string
+	}
+	seen := map[claim][]map[string]string{}
 	add := func(list []ocispec.Descriptor) {
 		for _, e := range list {
+			c := claim{e.Digest, e.Size, e.MediaType, e.ArtifactType}
 			// What a finder found may say in annotations what it is: one payload, signed by several.
 			same := func(annotations map[string]string) bool { return maps.Equal(annotations, e.Annotations) }
-			if !slices.ContainsFunc(seen[e.Digest], same) && v.Verifier.Match(e) {
-				seen[e.Digest] = append(seen[e.Digest], e.Annotations)
+			if !slices.ContainsFunc(seen[c], same) && v.Verifier.Match(e) {
+				seen[c] = append(seen[c], e.Annotations)
 				evidence = append(evidence, e)
 			}
 		}
@@ -345,6 +352,8 @@ func (x *examination) callVerifier(ctx context.Context, v boundVerifier, evidenc
 	case <-ctx.Done():
 		return result, p, ctx.Err()
 	}
+	ctx, done := withHolding(ctx)
+	defer done()
 	result, err = v.Verifier.Verify(ctx, x.found.subject, evidence, repo)
 	return result, p, err
 }

@@ -125,6 +125,8 @@ func (x *examination) askFinder(ctx context.Context, finder Finder, subject ocis
 	defer x.engine.contain(x.report.TraceID, &err)
 	ctx, cancel := halfOfWhatIsLeft(ctx)
 	defer cancel()
+	ctx, done := withHolding(ctx)
+	defer done()
 	if evidence, err = finder.Find(ctx, subject, repo); err != nil {
 		return nil, err
 	}

@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/semaphore"
+
+	"github.com/ratify-provider/ratify/internal/inflight"
 )
 
 const (
@@ -48,7 +49,7 @@ type Options struct {
 	Disk int64
 	// InFlight bounds the bytes of files that are being read, together with what else counts there; nil is no bound but
 	// that of maxReads.
-	InFlight *semaphore.Weighted
+	InFlight *inflight.Budget
 	// Warn is told what is wrong with the directory, once a minute at most; nil is nobody.
 	Warn func(error)
 }

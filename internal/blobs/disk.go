@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/semaphore"
+
+	"github.com/ratify-provider/ratify/internal/inflight"
 )
 
 const (
@@ -48,7 +49,7 @@ const (
 type disk struct {
 	dir            string
 	bound, largest int64
-	inFlight       *semaphore.Weighted
+	inFlight       *inflight.Budget
 	warn           func(error)
 
 	root    atomic.Pointer[os.Root] // nil while the directory cannot be opened
@@ -154,6 +155,9 @@ func (d *disk) load(name string, want digest.Digest, limit int64) []byte {
 	return data
 }
 
+// fromDisk is who holds what is being read from the disk: that is soon done, whosever it is.
+const fromDisk = "the disk"
+
 func (d *disk) loadFrom(root *os.Root, name string, want digest.Digest, limit int64) ([]byte, error) {
 	seen, err := root.Lstat(name)
 	if err != nil {
@@ -164,10 +168,10 @@ func (d *disk) loadFrom(root *os.Root, name string, want digest.Digest, limit in
 		return nil, errors.New("it is no regular file, or too large for what it should be")
 	}
 	if d.inFlight != nil {
-		if !d.inFlight.TryAcquire(size) {
+		if !d.inFlight.Try(fromDisk, size) {
 			return nil, errPassedOver
 		}
-		defer d.inFlight.Release(size)
+		defer d.inFlight.Give(fromDisk, size)
 	}
 	d.beforeOpen(name)
 	// Without waiting: in the meantime it may have become a pipe that nobody writes to.

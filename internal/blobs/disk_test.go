@@ -17,7 +17,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/semaphore"
+
+	"github.com/ratify-provider/ratify/internal/inflight"
 )
 
 // soon is what nothing takes here unless it waits for something that does not come.
@@ -585,14 +586,14 @@ func TestCloseDoesNotHang(t *testing.T) {
 func TestReadingIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	filled(t, dir, 1, 1000)
-	inFlight := semaphore.NewWeighted(1500)
+	inFlight := inflight.New(2000)
 	c := New(Options{Dir: dir, Disk: 1 << 20, InFlight: inFlight})
 	defer c.Close()
-	if !inFlight.TryAcquire(501) || get(t, c, 1, contentOf(1, 1000)) {
+	if !inFlight.Try("another", 1001) || get(t, c, 1, contentOf(1, 1000)) {
 		t.Error("it was read although there was no room")
 	}
-	inFlight.Release(1)
-	if !get(t, c, 1, contentOf(1, 1000)) || !inFlight.TryAcquire(1000) {
+	inFlight.Give("another", 400)
+	if !get(t, c, 1, contentOf(1, 1000)) || !inFlight.Try("a third", 1000) {
 		t.Error("it was not read, or not given back")
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/files"
+	"github.com/ratify-provider/ratify/internal/inflight"
 )
 
 func TestNewNamesThePlaceOfEveryError(t *testing.T) {
@@ -266,15 +267,16 @@ func TestBodiesInFlightAreBounded(t *testing.T) {
 	f := newFake(t, c.content())
 	pool := NewPool()
 	store := newStore(t, Deps{Pool: pool}, f.entry(t))
-	if !pool.bodies.TryAcquire(maxInFlightBytes - 5) {
+	owner, full := inflight.Owner(f.host), int64(maxInFlightBytes/4*3)
+	if !pool.bodies.Try(owner, full) {
 		t.Fatal("the pool is not empty")
 	}
 	checkFailure(t, fetchBlob(t.Context(), open(t, store, f.repository()), c), ratify.Overloaded)
-	pool.bodies.Release(maxInFlightBytes - 5)
+	pool.bodies.Give(owner, full)
 	if err := fetchBlob(t.Context(), open(t, store, f.repository()), c); err != nil {
 		t.Error(err)
 	}
-	if !pool.bodies.TryAcquire(maxInFlightBytes) {
+	if !pool.bodies.Try(owner, full) {
 		t.Error("a read keeps what it held")
 	}
 }

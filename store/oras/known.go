@@ -1,6 +1,7 @@
 package oras
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/opencontainers/go-digest"
@@ -9,6 +10,7 @@ import (
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/content"
+	"github.com/ratify-provider/ratify/internal/inflight"
 	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
@@ -40,10 +42,18 @@ func (a *access) known(ctx context.Context, reference string) (desc ocispec.Desc
 // fetchKnown returns what was read before under the digest of a descriptor, which has been checked. The rest of the descriptor
 // is compared with it as if it had just been read.
 func (a *access) fetchKnown(ctx context.Context, desc ocispec.Descriptor) (data []byte, ok bool, err error) {
-	data, ok = a.deps.Pool.content.Get(ctx, a.keyOf(kindOf(desc), desc.Digest), desc.Digest, content.Bound(desc))
+	key := a.keyOf(kindOf(desc), desc.Digest)
+	kept, ok := a.deps.Pool.content.Look(ctx, key, desc.Digest, content.Bound(desc))
 	if !ok {
 		return nil, false, nil
 	}
+	// Counted before it is copied: hundreds may want large content at the same time.
+	pool, owner, size := a.deps.Pool, inflight.Owner(a.target.host), decoded(int64(len(kept)))
+	if err := pool.take(ctx, owner, size); err != nil {
+		return nil, true, err
+	}
+	ratify.Hold(ctx, func() { pool.bodies.Give(owner, size) })
+	data = bytes.Clone(kept)
 	if err := content.Check(desc, data, int64(len(data))); err != nil {
 		return nil, true, err
 	}

@@ -118,11 +118,14 @@ func (r *repository) readDescribed(ctx context.Context, resp *http.Response, des
 	if resp.ContentLength > bound {
 		return nil, content.TooLarge(desc)
 	}
-	body := r.session.pool.bound(ctx, resp.Body, bound)
+	body := r.session.pool.bound(ctx, r.session.owner, resp.Body, bound)
 	defer body.release()
 	data, err := content.ReadDescribed(body, desc, body.stop)
 	if errors.Is(err, content.ErrOtherDigest) {
 		return nil, r.mismatch("the digest that was asked for")
+	}
+	if err == nil {
+		body.handOver(ctx)
 	}
 	return data, err
 }
@@ -137,7 +140,7 @@ func (r *repository) read(ctx context.Context, resp *http.Response, limit int64,
 	if resp.ContentLength > limit {
 		return content.ErrTooLarge
 	}
-	body := r.session.pool.bound(ctx, resp.Body, limit)
+	body := r.session.pool.bound(ctx, r.session.owner, resp.Body, limit)
 	defer body.release()
 	data, err := content.Read(body, limit)
 	if err != nil {
@@ -281,7 +284,7 @@ func (r *repository) referrersByAPI(ctx context.Context, subject ocispec.Descrip
 
 // readPage reads one index of referrers into the list; sum, if any, gets its bytes too.
 func (r *repository) readPage(ctx context.Context, resp *http.Response, list *listing, sum io.Writer) error {
-	body := r.session.pool.bound(ctx, resp.Body, list.left)
+	body := r.session.pool.bound(ctx, r.session.owner, resp.Body, list.left)
 	defer body.release()
 	var source io.Reader = body
 	if sum != nil {

@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ratify-provider/ratify"
+	"github.com/ratify-provider/ratify/internal/inflight"
 	"github.com/ratify-provider/ratify/internal/listhash"
 )
 
@@ -41,6 +42,7 @@ type session struct {
 	hostport    string
 	key         string // settings, origin and credential
 	registryKey string // settings and origin
+	owner       string // who holds what is in flight from here
 	cred        auth.Credential
 	auth        *auth.Client
 	scopes      context.Context // see scopesFor
@@ -61,6 +63,7 @@ func newSession(e *entry, host, path string, cred auth.Credential, deps Deps) *s
 	}
 	s.hostport = strings.TrimPrefix(s.origin, s.scheme+"://")
 	s.registryKey = e.client.key + s.origin
+	s.owner = inflight.Owner(host)
 	s.key = listhash.Sum(e.client.key, s.origin, hostTexts(s.authHosts), hostTexts(s.redirectHosts),
 		s.cred.Username, s.cred.Password, s.cred.RefreshToken, s.cred.AccessToken)
 	s.scopes = scopesFor(s.hostport, path)
