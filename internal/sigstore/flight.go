@@ -52,6 +52,9 @@ func (f *flights[V]) do(ctx context.Context, key string, work func() (V, error))
 // wait waits for another's work, for half of the time that is left: who does it may have more, and is perhaps stuck in a
 // request that would be answered at once to whoever sends it again. An error is the context's.
 func (f *flight[V]) wait(ctx context.Context) (landed bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	var enough <-chan time.Time
 	if end, ok := ctx.Deadline(); ok {
 		timer := time.NewTimer(time.Until(end) / 2)

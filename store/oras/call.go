@@ -31,6 +31,8 @@ type call struct {
 	refused  bool   // the registry itself answered 401
 	spent    string // the token that it refused so, if one was sent
 	vain     bool   // there was no token by the challenge
+	by       string // the challenge that led to the token in use, if it can be remembered
+	doubting bool   // the token that is kept may be of another's making, and is not used
 
 	// Of a call to the token server: how long the token lives, by its answer.
 	life time.Duration

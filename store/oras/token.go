@@ -38,6 +38,9 @@ const (
 	renewShare   = 4
 	// challengeTTL ends what is remembered of registries that nobody asks any more; one that is asked corrects it itself.
 	challengeTTL = 24 * time.Hour
+	// doubtAfter is how often a registry is asked for its challenge because it refused, or did not know, what was asked with a
+	// token by the remembered one: many images are not there, and nobody changes a token server twice a minute.
+	doubtAfter = time.Minute
 	// maxTokenTime bounds the fetch of a token with its waits: all who wait for it have ended by then.
 	maxTokenTime = time.Minute
 	// maxRenewals bounds the renewals under way at the same time. What is not renewed in time is fetched by who needs it.
@@ -47,6 +50,7 @@ const (
 // A token is what a registry accepts. It is shared.
 type token struct {
 	text string
+	by   string // the challenge that led to it, if it can be remembered
 	ends time.Time
 	// renewAt is when to fetch the next one, in nanoseconds since 1970.
 	renewAt atomic.Int64
@@ -68,8 +72,8 @@ func (t *token) due(now time.Time) bool {
 type tokenCache session
 
 // GetScheme returns how the registry wanted to be authenticated to the last time.
-func (c *tokenCache) GetScheme(_ context.Context, registry string) (auth.Scheme, error) {
-	if scheme, ok := c.pool.schemes.Get(c.key + registry); ok {
+func (c *tokenCache) GetScheme(ctx context.Context, registry string) (auth.Scheme, error) {
+	if scheme, ok := c.pool.schemes.Get(c.key + registry); ok && !callOf(ctx).doubting {
 		return scheme, nil
 	}
 	return auth.SchemeUnknown, errdef.ErrNotFound
@@ -78,9 +82,11 @@ func (c *tokenCache) GetScheme(_ context.Context, registry string) (auth.Scheme,
 // GetToken returns the kept token for the scopes in key, and begins to renew one that ends soon.
 func (c *tokenCache) GetToken(ctx context.Context, registry string, scheme auth.Scheme, key string) (string, error) {
 	t, ok := c.pool.tokens.Get(c.tokenKey(registry, scheme, key))
-	if !ok || callOf(ctx).renewing {
+	asker := callOf(ctx)
+	if !ok || asker.renewing || asker.doubting {
 		return "", errdef.ErrNotFound
 	}
+	asker.by = t.by
 	if now := time.Now(); scheme == auth.SchemeBearer && t.due(now) && c.pool.renewals.TryAcquire(1) {
 		go func() {
 			defer c.pool.renewals.Release(1)
@@ -99,7 +105,7 @@ func (c *tokenCache) tokenKey(registry string, scheme auth.Scheme, key string) s
 func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Scheme, key string, fetch func(context.Context) (string, error)) (string, error) {
 	id := c.tokenKey(registry, scheme, key)
 	asker := callOf(ctx)
-	renewing, spent := asker.renewing, asker.spent
+	renewing, spent, by := asker.renewing || asker.doubting, asker.spent, asker.known()
 	done := c.pool.flights.DoChan(id, func() (any, error) {
 		if t, ok := c.pool.tokens.Get(id); ok && !renewing && t.text != spent {
 			return t.text, nil // since it was looked for, another fetch has ended
@@ -118,6 +124,7 @@ func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Schem
 			return "", errors.New("the token is too long for a header, or has characters that no header holds")
 		}
 		t := newToken(text, fetching.life, from)
+		t.by = by
 		c.pool.tokens.Set(id, t, time.Until(t.ends))
 		c.pool.schemes.Set(c.key+registry, scheme, maxTokenLife)
 		return text, nil
@@ -139,15 +146,21 @@ func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Schem
 
 // remember keeps the challenge that has led to a token: other repositories of the registry will be challenged alike.
 func (s *session) remember(c *call) {
-	known := c.answered
-	if c.refused {
-		known = c.asked
-	}
+	known := c.known()
+	c.by = known
 	if known == "" {
 		s.pool.challenges.Delete(s.registryKey)
 		return
 	}
 	s.pool.challenges.Set(s.registryKey, known, challengeTTL)
+}
+
+// known is the challenge by which a token is fetched now; empty where it cannot be remembered.
+func (c *call) known() string {
+	if c.refused {
+		return c.asked
+	}
+	return c.answered
 }
 
 // renew fetches a token again before it ends, so that nobody waits for it and no request is wasted on one that has ended.
@@ -216,23 +229,45 @@ func (s *session) hear(c *call, chosen challenge, spent string) error {
 // registry is asked for its own, once: it may have another token server now, or none.
 func (s *session) ask(c *call, url, accept string) (*http.Response, error) {
 	resp, err := s.do(c, url, accept)
-	outdated := err == nil && resp.StatusCode == http.StatusUnauthorized && c.asked != c.answered
-	if c.answered == "" || c.Err() != nil || !outdated && (err == nil || !c.vain) {
+	if c.Err() != nil || !s.outdated(c, resp, err) {
 		return resp, err
 	}
 	if err == nil {
 		drain(resp)
-		err = &statusError{status: http.StatusUnauthorized}
+		err = &statusError{status: resp.StatusCode}
 	}
 	c.fresh, c.refused, c.asked = true, false, ""
 	again, againErr := s.do(c, url, accept)
 	switch {
 	case errors.Is(againErr, errSameChallenge):
 		return nil, err
-	case againErr == nil && !c.refused:
+	case againErr == nil && !c.refused && (!c.doubting || again.StatusCode == http.StatusOK):
 		s.pool.challenges.Delete(s.registryKey) // it asks for none
 	}
 	return again, againErr
+}
+
+// outdated tells whether the remembered challenge may be the reason of an answer. A token server that was replaced may still
+// give tokens, which the registry takes for those of somebody who may see nothing.
+func (s *session) outdated(c *call, resp *http.Response, err error) bool {
+	switch {
+	case err != nil:
+		return c.answered != "" && c.vain
+	case resp.StatusCode == http.StatusUnauthorized:
+		return c.answered != "" && c.asked != c.answered
+	case resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusNotFound:
+		return false
+	}
+	known, ok := s.pool.challenges.Get(s.registryKey)
+	if !ok || c.by == "" {
+		return false
+	}
+	if _, doubted := s.pool.doubted.Get(s.registryKey); doubted && c.by == known {
+		return false
+	}
+	s.pool.doubted.Set(s.registryKey, true, doubtAfter)
+	c.answered, c.doubting = c.by, true
+	return true
 }
 
 // readToken reads a token server's answer whole, and from it how long its token lives; the answer stays as it was.

@@ -106,6 +106,54 @@ func TestRealmOfAPart(t *testing.T) {
 	}
 }
 
+// lookedDownUpon wants tokens of a token server, and gives a status to whoever has the one named old.
+func lookedDownUpon(status int, next *tokenServer) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") == "Bearer old" {
+			return answer(status, "", nil)(w, r)
+		}
+		return next.wantToken("", anyToken)(w, r)
+	}
+}
+
+// Tokens of a token server that was replaced are kept for repositories that are in use: each of them is asked for anew.
+func TestKeptTokensOfAnotherTokenServer(t *testing.T) {
+	c := newFixture()
+	f, old, entry := withTokens(t, c, "", anyToken)
+	next := newTokenServer(t)
+	entry.CAFile = caFile(t, f.server, old.server, next.server)
+	entry.AuthHosts = append(entry.AuthHosts, next.server.Listener.Addr().String())
+	old.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"token":"old"}`) }
+	f.before = anyPath(f.before)
+	store := newStore(t, Deps{}, entry)
+	names := []string{"one", "another", "third"}
+	for _, name := range names {
+		checkFailure(t, resolveTag(t.Context(), open(t, store, f.host+"/"+name), c), "")
+	}
+	f.before = anyPath(lookedDownUpon(404, next))
+	for _, name := range names {
+		checkFailure(t, resolveTag(t.Context(), open(t, store, f.host+"/"+name), c), "")
+	}
+}
+
+// Whoever asks for what is not there does not make the registry tell its challenge each time.
+func TestMissingImagesRaiseNoDoubt(t *testing.T) {
+	c := newFixture()
+	f, s, entry := withTokens(t, c, "", anyToken)
+	store := newStore(t, Deps{}, entry)
+	repo := open(t, store, f.repository())
+	checkFailure(t, resolveTag(t.Context(), repo, c), "")
+	requests, asks := len(f.seen()), len(s.seen())
+	const missing = 20
+	for i := range missing {
+		_, err := repo.Resolve(t.Context(), fmt.Sprint("missing", i))
+		checkFailure(t, err, ratify.SubjectNotFound)
+	}
+	if n, m := len(f.seen())-requests, len(s.seen())-asks; n != missing+1 || m != 0 {
+		t.Errorf("%d requests and %d tokens for %d missing images, want one more and none", n, m, missing)
+	}
+}
+
 // What is remembered of a registry's challenge is given up when it does not hold any more, within the same read.
 func TestRememberedChallengeIsOutdated(t *testing.T) {
 	for _, tc := range []struct {
@@ -122,6 +170,19 @@ func TestRememberedChallengeIsOutdated(t *testing.T) {
 		{name: "another token server, the old one's tokens are refused", requests: 3, asks: 2, after: 1, change: func(f *fakeRegistry, old, next *tokenServer) {
 			old.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"token":"old"}`) }
 			f.before = anyPath(next.wantToken("", func(token string) bool { return token != "old" }))
+		}},
+		{name: "another token server, the old one's tokens may see nothing", requests: 3, asks: 2, after: 1, change: func(f *fakeRegistry, old, next *tokenServer) {
+			old.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"token":"old"}`) }
+			f.before = anyPath(lookedDownUpon(403, next))
+		}},
+		{name: "another token server, nothing is there for the old one's tokens", requests: 3, asks: 2, after: 1, change: func(f *fakeRegistry, old, next *tokenServer) {
+			old.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"token":"old"}`) }
+			f.before = anyPath(lookedDownUpon(404, next))
+		}},
+		{name: "no tokens any more, and the old ones may see nothing", requests: 2, asks: 1, after: 1, change: func(f *fakeRegistry, _, _ *tokenServer) {
+			f.before = anyPath(func(w http.ResponseWriter, r *http.Request) bool {
+				return r.Header.Get("Authorization") != "" && answer(404, "", nil)(w, r)
+			})
 		}},
 		{name: "no tokens any more", requests: 1, asks: 1, after: 1, change: func(f *fakeRegistry, old, _ *tokenServer) {
 			old.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }
