@@ -15,13 +15,18 @@ import (
 	"github.com/ratify-provider/ratify/internal/blobs"
 	"github.com/ratify-provider/ratify/internal/cache"
 	"github.com/ratify-provider/ratify/internal/content"
+	"github.com/ratify-provider/ratify/internal/inflight"
 	"github.com/ratify-provider/ratify/internal/pullsecret"
 )
 
 const (
-	// maxInFlightBytes bounds the bodies that are being read, in the whole process: four documents of the largest size,
-	// or a thousand signatures, and a quarter of the memory that the process may use.
+	// maxInFlightBytes bounds what is being read, and what was read until whoever wanted it is done with it, in the whole
+	// process: three documents of the largest size of one registry, or a thousand signatures, and a quarter of the memory
+	// that the process may use.
 	maxInFlightBytes = 64 << 20
+	// decodedFactor is how many times their size signatures and manifests take with all that is decoded of them: base64 and
+	// JSON once each, into texts, and what a library copies. Documents are read in place.
+	decodedFactor = 4
 	// inFlightWait is how long a read waits for others to end. It is bounded apart from the request's own deadline
 	// because readers that each hold a part and wait for the rest would wait for one another.
 	inFlightWait = 2 * time.Second
@@ -72,7 +77,7 @@ type Pool struct {
 	// content is what was read under a digest: see access.known.
 	content  *blobs.Cache
 	flights  singleflight.Group
-	bodies   *semaphore.Weighted
+	bodies   *inflight.Budget
 	programs *semaphore.Weighted
 
 	// The periods of the constants above, shorter in tests.
@@ -85,7 +90,7 @@ func NewPool() *Pool { return NewPoolWith(blobs.Options{Memory: blobs.DefaultMem
 // NewPoolWith returns a pool that keeps content as the options say, but for InFlight, which is the pool's own. One with a
 // directory must be closed.
 func NewPoolWith(kept blobs.Options) *Pool {
-	bodies := semaphore.NewWeighted(maxInFlightBytes)
+	bodies := inflight.New(maxInFlightBytes)
 	kept.InFlight = bodies
 	return &Pool{
 		content:        blobs.New(kept),
@@ -167,13 +172,15 @@ type boundedBody struct {
 	ctx    context.Context
 	r      io.Reader
 	pool   *Pool
+	who    string
 	left   int64
+	read   int64
 	held   int64
 	unkept bool
 }
 
-func (p *Pool) bound(ctx context.Context, r io.Reader, limit int64) *boundedBody {
-	return &boundedBody{ctx: ctx, r: r, pool: p, left: limit}
+func (p *Pool) bound(ctx context.Context, who string, r io.Reader, limit int64) *boundedBody {
+	return &boundedBody{ctx: ctx, who: who, r: r, pool: p, left: limit}
 }
 
 func (b *boundedBody) Read(data []byte) (int, error) {
@@ -199,14 +206,28 @@ func (b *boundedBody) acquire(n int64) error {
 	if b.unkept {
 		return nil
 	}
-	if !b.pool.bodies.TryAcquire(n) {
-		ctx, cancel := context.WithTimeout(b.ctx, inFlightWait)
-		defer cancel()
-		if err := b.pool.bodies.Acquire(ctx, n); err != nil {
-			return &ratify.Error{Code: ratify.Overloaded, Message: "too many answers of registries are being read at the same time", Err: err}
-		}
+	b.read += n
+	more := decoded(b.read) - b.held
+	if err := b.pool.take(b.ctx, b.who, more); err != nil {
+		return err
 	}
-	b.held += n
+	b.held += more
+	return nil
+}
+
+// decoded is what so many bytes take with all that is made of them.
+func decoded(n int64) int64 { return n + (decodedFactor-1)*min(n, ratify.MaxEnvelopeBytes) }
+
+// take counts bytes that who has sent, and waits a while for room.
+func (p *Pool) take(ctx context.Context, who string, n int64) error {
+	if p.bodies.Try(who, n) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, inFlightWait)
+	defer cancel()
+	if err := p.bodies.Take(ctx, who, n); err != nil {
+		return &ratify.Error{Code: ratify.Overloaded, Message: "too many answers of registries are being read at the same time", Err: err}
+	}
 	return nil
 }
 
@@ -216,8 +237,17 @@ func (b *boundedBody) stop() {
 	b.unkept = true
 }
 
+// handOver leaves what is counted to whoever reads under ctx, until he is done with it.
+func (b *boundedBody) handOver(ctx context.Context) {
+	p, who, held := b.pool, b.who, b.held
+	b.held = 0
+	ratify.Hold(ctx, func() { p.bodies.Give(who, held) })
+}
+
 // release gives back what was counted.
 func (b *boundedBody) release() {
-	b.pool.bodies.Release(b.held)
-	b.held = 0
+	if b.held > 0 {
+		b.pool.bodies.Give(b.who, b.held)
+		b.held = 0
+	}
 }
