@@ -128,6 +128,9 @@ func (c *Cluster) Log(name string, lines int) string {
 // GatekeeperCA is the certificate, in PEM, of the authority behind Gatekeeper's client certificate.
 func (c *Cluster) GatekeeperCA() []byte { return slices.Clone(c.pki.gatekeeper.cert) }
 
+// Program is the path of one of the programs, such as kubectl.
+func (c *Cluster) Program(name string) string { return c.options.Binaries[name] }
+
 // A CommandError is a command that ended with another code than 0.
 type CommandError struct {
 	Command string

@@ -37,7 +37,12 @@ func (c *Cluster) startGatekeeper(ctx context.Context) error {
 				return err
 			}
 			webhooks = append(webhooks, o)
-		case "Deployment", "Service", "PodDisruptionBudget", "ResourceQuota", "Secret":
+		case "Deployment":
+			// It says how Gatekeeper is set, to whoever reads it; where pods come up, nothing runs in them.
+			if name, _ := o["metadata"].(object)["name"].(string); name == webhookDeployment {
+				resources = append(resources, c.setLikeProcess(o))
+			}
+		case "Service", "PodDisruptionBudget", "ResourceQuota", "Secret":
 			// Their part is played by the process below, and by the Secret with a certificate of ours.
 		default:
 			resources = append(resources, o)
@@ -58,6 +63,32 @@ func (c *Cluster) startGatekeeper(ctx context.Context) error {
 		return err
 	}
 	return Until(ctx, c.webhooksInForce)
+}
+
+// webhookDeployment is the one of Gatekeeper's Deployments that answers webhooks.
+const webhookDeployment = "gatekeeper-controller-manager"
+
+// setLikeProcess gives a Deployment the settings that the process has.
+func (c *Cluster) setLikeProcess(deployment object) object {
+	pod, _ := deployment["spec"].(object)["template"].(object)["spec"].(object)
+	for _, item := range pod["containers"].([]any) {
+		container := item.(object)
+		args, _ := container["args"].([]any)
+		for _, setting := range c.settings() {
+			args = append(args, setting)
+		}
+		container["args"] = args
+	}
+	return deployment
+}
+
+// settings are what our installation sets of Gatekeeper's arguments.
+func (c *Cluster) settings() []string {
+	return []string{
+		"--enable-external-data=true",
+		"--external-data-provider-response-cache-ttl=" + orDefault(c.options.ResponseCacheTTL, defaultResponseCacheTTL).String(),
+		fmt.Sprintf("--max-serving-threads=%d", servingThreads),
+	}
 }
 
 // gatekeeperObjects are the resources of Gatekeeper's own manifest.
@@ -159,16 +190,14 @@ func (c *Cluster) runGatekeeper(ctx context.Context, ports []int) error {
 	if err := os.MkdirAll(audit, 0o755); err != nil {
 		return err
 	}
-	ttl := orDefault(c.options.ResponseCacheTTL, defaultResponseCacheTTL)
-	gatekeeper, err := c.spawn("gatekeeper", []string{"POD_NAMESPACE=" + GatekeeperNamespace, "NAMESPACE=" + GatekeeperNamespace, "CONTAINER_NAME=manager"},
-		"--kubeconfig="+config, "--debug-use-fake-pod",
-		"--host=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]), "--health-addr="+local(ports[1]), fmt.Sprintf("--prometheus-port=%d", ports[2]),
-		"--disable-cert-rotation", "--cert-dir="+filepath.Join(c.Dir, "gatekeeper-certs"),
+	args := append([]string{"--kubeconfig=" + config, "--debug-use-fake-pod",
+		"--host=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]), "--health-addr=" + local(ports[1]), fmt.Sprintf("--prometheus-port=%d", ports[2]),
+		"--disable-cert-rotation", "--cert-dir=" + filepath.Join(c.Dir, "gatekeeper-certs"),
 		// No audit: it would ask the provider at moments that no test has chosen.
-		"--audit-interval=0", "--api-cache-dir="+audit,
-		"--exempt-namespace="+GatekeeperNamespace, "--disable-opa-builtin={http.send}",
-		"--enable-external-data=true", "--external-data-provider-response-cache-ttl="+ttl.String(),
-		fmt.Sprintf("--max-serving-threads=%d", servingThreads), "--shutdown-delay=0", "--log-denies", "--log-mutations")
+		"--audit-interval=0", "--api-cache-dir=" + audit,
+		"--exempt-namespace=" + GatekeeperNamespace, "--disable-opa-builtin={http.send}",
+		"--shutdown-delay=0", "--log-denies", "--log-mutations"}, c.settings()...)
+	gatekeeper, err := c.spawn("gatekeeper", []string{"POD_NAMESPACE=" + GatekeeperNamespace, "NAMESPACE=" + GatekeeperNamespace, "CONTAINER_NAME=manager"}, args...)
 	if err != nil {
 		return err
 	}
