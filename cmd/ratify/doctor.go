@@ -13,6 +13,7 @@ import (
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
+	"github.com/ratify-provider/ratify/internal/content"
 	"github.com/ratify-provider/ratify/internal/doctor"
 	"github.com/ratify-provider/ratify/library"
 	"github.com/ratify-provider/ratify/provider"
@@ -290,9 +291,9 @@ func (a *app) readUpTo(path string, limit int64) ([]byte, error) {
 		defer f.Close()
 		from = f
 	}
-	data, err := io.ReadAll(io.LimitReader(from, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = errors.New("the files have more than 32 MiB together")
+	data, err := content.Read(from, limit)
+	if errors.Is(err, content.ErrTooLarge) {
+		err = fmt.Errorf("the files have more than %d MiB together", doctor.MaxBytes>>20)
 	}
 	if err != nil {
 		return nil, usage("", "--file %s: %s", path, err)

@@ -37,10 +37,7 @@ type constraintTemplate struct {
 			}
 		}
 	}
-	Status *struct {
-		Created *bool
-		ByPod   []podStatus
-	}
+	Status *struct{ ByPod []podStatus }
 }
 
 // A podStatus is what one pod of Gatekeeper's makes of an object.
@@ -302,11 +299,7 @@ func templateStatus(x *examination) {
 		x.moot("what was given does not say what Gatekeeper makes of the template")
 		return
 	}
-	complaints := trouble(t.Status.ByPod)
-	if len(complaints) == 0 && t.Status.Created != nil && !*t.Status.Created {
-		complaints = []string{"Gatekeeper has not made its kind"}
-	}
-	for _, complaint := range complaints {
+	for _, complaint := range trouble(t.Status.ByPod) {
 		x.find(ref(kindTemplate, "", t.Metadata.Name), complaint, "a template that Gatekeeper does not take denies nothing",
 			"kubectl apply -f library/default/template.yaml of the release that is installed, and look at Gatekeeper's log")
 	}
