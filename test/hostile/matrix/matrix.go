@@ -55,23 +55,22 @@ func run(ctx context.Context, env promise.Env) (report promise.Report, err error
 		return report, err
 	}
 	defer func() { err = errors.Join(err, w.lab.Close()) }()
-	env.Progress("registries that fail")
-	registries, err := w.askRegistries(ctx)
+	var registries, responders, configurations, contents []*cell
+	var outages promise.Report
+	env.Progress("registries and responders that fail")
+	err = inParallel(ctx, 2, []func(context.Context) error{
+		func(ctx context.Context) (err error) { registries, err = w.askRegistries(ctx); return err },
+		func(ctx context.Context) (err error) { responders, err = w.askResponders(ctx); return err },
+	})
 	if err != nil {
 		return report, err
 	}
-	env.Progress("responders that fail")
-	responders, err := w.askResponders(ctx)
-	if err != nil {
-		return report, err
-	}
-	env.Progress("configurations that are not as they should be")
-	configurations, err := w.tryConfigurations(ctx)
-	if err != nil {
-		return report, err
-	}
-	env.Progress("a cache that is not what was left in it")
-	contents, err := w.tryContent(ctx)
+	env.Progress("configurations and caches that are not as they should be, registries that are away")
+	err = inParallel(ctx, 3, []func(context.Context) error{
+		func(ctx context.Context) (err error) { outages, err = w.tryOutages(ctx); return err },
+		func(ctx context.Context) (err error) { contents, err = w.tryContent(ctx); return err },
+		func(ctx context.Context) (err error) { configurations, err = w.tryConfigurations(ctx); return err },
+	})
 	if err != nil {
 		return report, err
 	}
@@ -81,7 +80,8 @@ func run(ctx context.Context, env promise.Env) (report promise.Report, err error
 		table("files of the configuration that are not as they should be", []lab.Step{atReload, atStart}, configurations),
 		table("what is kept", []lab.Step{onDisk, inMemory}, contents),
 	)
-	report.Results = results(slices.Concat(registries, responders, configurations, contents))
+	report.Results = w.results(slices.Concat(registries, responders, configurations, contents))
+	report.Add(outages)
 	return report, nil
 }
 

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,12 +25,20 @@ func (w *world) askRegistries(ctx context.Context) ([]*cell, error) {
 		}
 		entries = append(entries, entry)
 	}
-	p, err := w.serve(ctx, lab.Settings{Registries: entries})
+	known, err := w.lab.Host(lab.HostOptions{Name: "registry that is well", Address: w.address(), Server: w.registry})
 	if err != nil {
 		return nil, err
 	}
+	p, err := w.serve(ctx, lab.Settings{Registries: append(entries, w.lab.Entry(known, nil))})
+	if err != nil {
+		return nil, err
+	}
+	stop, err := w.beside(ctx, p, w.image.PinnedAt(known.Addr))
+	if err != nil {
+		return nil, errors.Join(err, p.Stop())
+	}
 	ask(ctx, p, cells, parallelCells)
-	return cells, p.Stop()
+	return cells, errors.Join(stop(), p.Stop())
 }
 
 // stageRegistry makes the servers of a cell, and returns the registry's entry in the configuration.

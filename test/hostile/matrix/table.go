@@ -60,14 +60,17 @@ func (c *cell) text() string {
 }
 
 // results are what P1 promises of the cells.
-func results(cells []*cell) []promise.Result {
+func (w *world) results(cells []*cell) []promise.Result {
 	var wrong []string
-	asked, late := 0, (*cell)(nil)
+	asked, again, late := 0, 0, (*cell)(nil)
 	for _, c := range cells {
 		if c.empty != "" {
 			continue
 		}
 		asked++
+		if c.again {
+			again++
+		}
 		if c.problem != nil {
 			wrong = append(wrong, fmt.Sprintf("%s at %s: %v", c.fault.name, c.step, c.problem))
 		}
@@ -75,14 +78,24 @@ func results(cells []*cell) []promise.Result {
 			late = c
 		}
 	}
+	bound := budget + reserve
+	note := fmt.Sprintf("%s at %s; the longest that an image which was known took beside it: %s", late.fault.name, late.step, w.delay.Round(time.Millisecond))
+	what := "the longest answer"
+	if w.env.Quick {
+		// Other tests run at the same time. What is answered without asking anybody tells what that costs.
+		bound, what = bound+w.delay, "the longest answer, on a machine that does other things too"
+	}
+	if again > 0 {
+		note += fmt.Sprintf("; %d that were late were asked again, one after the other, and the second time counts", again)
+	}
 	return []promise.Result{
 		{
 			Promise: "P1", What: fmt.Sprintf("faults at steps that were answered as they must be, of %d", asked), Got: fmt.Sprint(asked - len(wrong)),
 			Bound: fmt.Sprint(asked), Held: len(wrong) == 0 && asked > 0, Note: strings.Join(wrong, "\n    "),
 		},
 		{
-			Promise: "P1", What: "the longest answer", Got: late.got.took.Round(time.Millisecond).String(), Bound: "at most " + (budget + reserve).String(),
-			Held: late.got.took <= budget+reserve, Note: fmt.Sprintf("%s at %s", late.fault.name, late.step),
+			Promise: "P1", What: what, Got: late.got.took.Round(time.Millisecond).String(), Bound: "at most " + bound.Round(time.Millisecond).String(),
+			Held: late.got.took <= bound, Note: note,
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/ratify-provider/ratify/test/fixture"
 	"github.com/ratify-provider/ratify/test/hostile/lab"
@@ -27,6 +28,7 @@ type world struct {
 	canary    string              // an address that nobody may be led to
 	addresses atomic.Uint32
 	hosts     atomic.Int64
+	delay     time.Duration // see beside
 
 	// What configurations are made of.
 	strangerRoot, otherCertificate []byte
@@ -177,3 +179,36 @@ func (w *world) start(ctx context.Context, config string, args ...string) (*lab.
 	args = append([]string{"--verify-timeout=" + budget.String()}, args...)
 	return w.lab.Start(ctx, lab.ProgramOptions{Binary: w.env.Binary, Config: config, Args: args})
 }
+
+// beside asks about an image that is known, again and again, until the function that is returned is called: the longest that
+// this took is what the machine adds to any answer.
+func (w *world) beside(ctx context.Context, p *lab.Program, key string) (stop func() error, err error) {
+	got, err := askOnce(ctx, p, key)
+	if err == nil && got.class != verified {
+		err = fmt.Errorf("the image that is asked about beside the others is %s: %s", got.outcome, got.text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error)
+	go func() {
+		var wrong error
+		for ctx.Err() == nil {
+			got, err := askOnce(context.WithoutCancel(ctx), p, key)
+			w.delay = max(w.delay, got.took)
+			if err != nil || got.class != verified {
+				wrong = errors.Join(err, fmt.Errorf("an image that is known is %s: %s", got.outcome, got.text))
+			}
+			pause(ctx, pulse)
+		}
+		ended <- wrong
+	}()
+	return func() error {
+		cancel()
+		return <-ended
+	}, nil
+}
+
+// pulse is how often it is asked: often enough to be delayed by whatever delays others, and no load.
+const pulse = 50 * time.Millisecond
