@@ -44,8 +44,8 @@ type File struct {
 	Concurrency int `json:"concurrency"`
 }
 
-// defaultConcurrency leaves a registry, which gets three quarters, room for 200 images at once: they wait for its answers
-// most of the time. What they may have in memory is bounded apart from that.
+// defaultConcurrency leaves a registry, which gets three quarters or more, room for 200 images at once: they wait for its
+// answers most of the time. What they may have in memory is bounded apart from that.
 const defaultConcurrency = 288
 
 // maxConcurrency is above what can be asked at the same time: some 100 requests of Gatekeeper with 64 keys each. What

@@ -176,7 +176,7 @@ func TestAbortedRequestsLeakNothing(t *testing.T) {
 	eventually(t, "all work has ended", func() bool { return testutil.ToFloat64(r.provider.options.Metrics.flights) == 0 })
 	eventually(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= before+5 })
 	// A handler may be at its last lines still: a place held for ever is one that is never given back.
-	eventually(t, "all places have been given back", func() bool { return len(r.provider.slots) == 0 && len(r.provider.writers) == 0 })
+	eventually(t, "all places have been given back", func() bool { return r.provider.waiting.nobody() && len(r.provider.writers) == 0 })
 	if n := r.verifies.Load(); n > 11 {
 		t.Errorf("%d verifications of ten images", n)
 	}

@@ -11,9 +11,7 @@ import (
 // TestDeclinedIsRecorded: what was not even begun leaves a record for each key, with the request's id that the answer has.
 func TestDeclinedIsRecorded(t *testing.T) {
 	f := newFace(t, "")
-	for range maxRequests {
-		f.provider.slots <- struct{}{}
-	}
+	takeWhole(f.provider.waiting)
 	text := f.systemError(VerifyPath, "reg.example/pass:1", "reg.example/pass:2")
 	records := f.logs.FilterMessage("verify").All()
 	if len(records) != 2 {
@@ -93,19 +91,16 @@ func TestConfigurationWhileWaitingForAPlace(t *testing.T) {
 	if answer := <-answered; !strings.Contains(answer, `"isSuccess":false`) {
 		t.Errorf("%s", answer)
 	}
-	if len(f.provider.writers) != 0 || len(f.provider.slots) != 0 {
+	if len(f.provider.writers) != 0 || f.provider.queued.Load() != 0 {
 		t.Error("a place was not given back")
 	}
 }
 
-// TestWhoWaitsForAPlaceIsUnderWay: the bound on requests holds for those too that have an answer and no place for it, and
-// what it sheds is told so at once.
-func TestWhoWaitsForAPlaceIsUnderWay(t *testing.T) {
+// TestFewWaitForAPlace: those that have an answer and no place for it are few, and who comes beyond is told so at once.
+func TestFewWaitForAPlace(t *testing.T) {
 	f := newFace(t, "")
 	f.provider.options.VerifyTimeout = patience
-	for range maxRequests - 1 {
-		f.provider.slots <- struct{}{}
-	}
+	f.provider.queued.Store(maxQueued - 1)
 	answered, free := f.waiting(atDigest("pass", "x"))
 	began := time.Now()
 	if text := f.direct(atDigest("pass", "x")); !strings.Contains(text, "OVERLOADED") {

@@ -21,6 +21,12 @@ const (
 	workTime = 60 * time.Second
 	// maxFlights bounds the work accepted, under way or waiting: 16 full batches. What is beyond is answered OVERLOADED.
 	maxFlights = 1024
+	// maxRenewals bounds those of them that nobody waits for. Few are under way at the same time, and one for which there is no
+	// room is asked for again before its verdict ends.
+	maxRenewals = maxFlights / 16
+	// spareShare is the part of the places at registries within which work may begin that nobody waits for: what somebody asks
+	// for finds three quarters free of it.
+	spareShare = 4
 	// staleAfter is how long an answer may still be of the generation before: then it is asked again of the new one.
 	staleAfter = time.Second
 	// refusalShare of the cache's bounds is for refusals: they last for seconds, and images that are refused cost nothing to
@@ -41,6 +47,7 @@ type generation struct {
 	refusals *cache.Cache[*verdict] // and of what is not, or would not be if the policy did not only audit
 	tags     *cache.Cache[ocispec.Descriptor]
 	keys     *parsedKeys
+	earned   *earnings
 	timeout  time.Duration // of those who ask for a verification
 
 	work    context.Context // of all flights; it ends when nobody can want their answers any more
@@ -66,19 +73,20 @@ type flight struct {
 	err     error
 }
 
-func newGeneration(engine *ratify.Engine, settings *config.File, options Options) *generation {
+func newGeneration(engine *ratify.Engine, settings *config.File, options Options, earned *earnings) *generation {
 	c := settings.Cache
 	entries, bytes := c.MaxEntries/refusalShare, int64(c.MaxBytes)/refusalShare
 	g := &generation{
 		engine: engine, settings: settings, metrics: options.Metrics, log: options.Log,
-		slots:    newShares(settings.Concurrency),
-		queue:    newShares(maxFlights),
+		slots:    newShares(settings.Concurrency, settings.Concurrency/spareShare, earned),
+		queue:    newShares(maxFlights, maxRenewals, earned),
 		verdicts: cache.New(c.MaxEntries-entries, int64(c.MaxBytes)-bytes, (*verdict).size),
 		refusals: cache.New(entries, bytes, (*verdict).size),
 		tags: cache.New(c.MaxEntries, int64(c.MaxBytes)/8, func(d ocispec.Descriptor) int64 {
 			return 256 + int64(len(d.Digest)+len(d.MediaType))
 		}),
 		keys:    newParsedKeys(),
+		earned:  earned,
 		timeout: options.VerifyTimeout,
 		flights: map[string]*flight{},
 	}
@@ -120,7 +128,7 @@ func (g *generation) verify(ctx context.Context, s ratify.Subject) (v *verdict, 
 		return v, true, nil
 	}
 	// One flight for both steps, so that the second one follows when nobody waits any more.
-	f, err := g.join("verify "+tagKey(s), s, "", func(ctx context.Context, f *flight) {
+	f, err := g.join(ctx, "verify "+tagKey(s), s, "", func(ctx context.Context, f *flight) {
 		if report, ok := g.engine.Preliminary(s); ok {
 			f.verdict, f.err = newVerdict(report)
 			return
@@ -155,8 +163,11 @@ func (g *generation) verifyDigest(ctx context.Context, s ratify.Subject, known *
 		return v, true, nil
 	}
 	g.metrics.verdictMisses.Inc()
-	f, err := g.join("verify "+key, s, key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, f, known) })
+	f, err := g.join(ctx, "verify "+key, s, key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, f, known) })
 	if err != nil {
+		if known := g.behindStuck(s, key); known != nil {
+			return known, false, nil
+		}
 		return nil, false, err
 	}
 	if outer != nil {
@@ -248,6 +259,9 @@ func (g *generation) look(ctx context.Context, f *flight, known *ocispec.Descrip
 	if err != nil {
 		return v, err
 	}
+	if report.Code == ratify.Verified {
+		g.earned.add(shareOf(f.subject))
+	}
 	v.pieces = w.pieces()
 	g.remember(f.key, v, lasting)
 	return v, nil
@@ -285,7 +299,7 @@ func (g *generation) resolve(ctx context.Context, s ratify.Subject) (ocispec.Des
 	if desc, ok := g.tag(s); ok {
 		return desc, nil
 	}
-	f, err := g.join("resolve "+tagKey(s), s, "", func(ctx context.Context, f *flight) { f.desc, f.err = g.resolveTag(ctx, s) })
+	f, err := g.join(ctx, "resolve "+tagKey(s), s, "", func(ctx context.Context, f *flight) { f.desc, f.err = g.resolveTag(ctx, s) })
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -336,7 +350,7 @@ func (g *generation) warm(s ratify.Subject, desc ocispec.Descriptor) {
 		return
 	}
 	// Where there is no room for it, it is left to whoever asks.
-	_, _ = g.join("verify "+key, s, key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, f, &desc) })
+	_, _ = g.join(g.work, "verify "+key, s, key, func(ctx context.Context, f *flight) { f.verdict, f.err = g.decide(ctx, f, &desc) })
 }
 
 // refusal makes a verdict of an error that is definitive, so that it is answered as one, and of any where the policy only
@@ -356,7 +370,11 @@ func (g *generation) refusal(s ratify.Subject, err error) (*verdict, error) {
 
 // join returns the flight of that name, and starts it if there is none. Its work runs under a context of its own. key is the
 // verdict's, where it is about one.
-func (g *generation) join(name string, s ratify.Subject, key string, work func(context.Context, *flight)) (*flight, error) {
+//
+// It is not started where its asker could not be answered in time because of what waits before it, and he is told at once. The
+// retry would find the answer; but whoever comes in between would be as late, for as long as more is asked than can be
+// done, and nobody be answered.
+func (g *generation) join(ctx context.Context, name string, s ratify.Subject, key string, work func(context.Context, *flight)) (*flight, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f, ok := g.flights[name]; ok {
@@ -365,13 +383,33 @@ func (g *generation) join(name string, s ratify.Subject, key string, work func(c
 		}
 		return f, nil
 	}
-	release, ok := g.queue.try(shareOf(s))
+	who := shareOf(s)
+	if late := g.late(ctx, who, key); late != nil {
+		return nil, late
+	}
+	release, ok := g.queue.try(who)
 	if !ok {
 		return nil, &ratify.Error{Code: ratify.Overloaded}
 	}
 	f := &flight{subject: s, key: key, done: make(chan struct{})}
 	g.launch(name, f, release, work)
 	return f, nil
+}
+
+// late tells that what would be begun now could not be done before the asker's deadline. A tag has to wait twice.
+func (g *generation) late(ctx context.Context, who, key string) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return nil
+	}
+	expected := g.slots.expect(who)
+	if key == "" {
+		expected *= 2
+	}
+	if expected <= time.Until(deadline) {
+		return nil
+	}
+	return &ratify.Error{Code: ratify.Overloaded, Message: "what waits for the same registry takes longer than there is time"}
 }
 
 // launch starts a flight that has its place in the queue, which release gives back. It is called under mu.

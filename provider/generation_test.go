@@ -83,9 +83,10 @@ func TestStuckRegistryLeavesRoom(t *testing.T) {
 	}
 	g := f.provider.current.Load()
 	eventually(t, "the stuck registry has all that it can get", func() bool {
-		g.queue.mu.Lock()
-		defer g.queue.mu.Unlock()
-		return g.queue.held["stuck.example"] >= shareFactor*g.queue.free
+		g.slots.mu.Lock()
+		defer g.slots.mu.Unlock()
+		ours := g.slots.by["stuck.example"]
+		return ours != nil && ours.held >= shareFactor*g.slots.free && ours.waits > 0
 	})
 	for i := range 8 {
 		f.verify(fmt.Sprintf("reg.example/pass:%d", i))

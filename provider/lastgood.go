@@ -89,13 +89,24 @@ func (g *generation) patience(ctx context.Context, f *flight) time.Duration {
 }
 
 // standIn is the last known good verdict of what the flight is about, if it is at the registry. What waits for its turn
-// here does so because of what else is asked for.
+// here does so because of what else is asked for, unless that is stuck at the same registry.
 func (g *generation) standIn(f *flight) *verdict {
 	inner := f.innermost()
-	if inner.key == "" || inner.placed.Load() == nil {
+	switch {
+	case inner.key == "":
 		return nil
+	case inner.placed.Load() == nil:
+		return g.behindStuck(inner.subject, inner.key)
 	}
 	return g.lastGood(inner.subject, inner.key, f.late(context.DeadlineExceeded))
+}
+
+// behindStuck is the last known good verdict where others wait for the same registry for longer than anybody who asks does.
+func (g *generation) behindStuck(s ratify.Subject, key string) *verdict {
+	if !g.slots.stuck(shareOf(s), g.timeout) {
+		return nil
+	}
+	return g.lastGood(s, key, &ratify.Error{Code: ratify.RegistryUnavailable, Message: "others wait for the registry in vain"})
 }
 
 // A watch sees what becomes of the evidence of an image while it is verified. When something is refused that spoke for it

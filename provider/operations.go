@@ -12,8 +12,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// A start answers a key, or gives what is left to do for it, which may wait.
-type start func(key string) (a answer, rest func(context.Context) answer)
+// A start answers a key, or gives what is left to do for it.
+type start func(key string) (a answer, rest *rest)
+
+// A rest is what may wait for a registry, whose share that is.
+type rest struct {
+	who string
+	run func(context.Context) answer
+}
 
 // each answers all keys, those that must wait at the same time. A panic in one is that one's problem.
 func (p *Provider) each(ctx context.Context, keys []string, begin start) []answer {
@@ -21,24 +27,33 @@ func (p *Provider) each(ctx context.Context, keys []string, begin start) []answe
 	var wait sync.WaitGroup
 	for i, key := range keys {
 		rest := p.begin(key, begin, &answers[i])
-		if rest != nil {
-			wait.Go(func() { p.finish(ctx, key, rest, &answers[i]) })
+		if rest == nil {
+			continue
 		}
+		release, ok := p.waiting.try(rest.who)
+		if !ok {
+			answers[i] = answer{key: key, problem: &ratify.Error{Code: ratify.Overloaded, Message: "too many images are waited for"}}
+			continue
+		}
+		wait.Go(func() {
+			defer release()
+			p.finish(ctx, key, rest, &answers[i])
+		})
 	}
 	wait.Wait()
 	return answers
 }
 
-func (p *Provider) begin(key string, begin start, a *answer) (rest func(context.Context) answer) {
+func (p *Provider) begin(key string, begin start, a *answer) (rest *rest) {
 	defer p.survive(key, a)
 	*a, rest = begin(key)
 	a.key = key
 	return rest
 }
 
-func (p *Provider) finish(ctx context.Context, key string, rest func(context.Context) answer, a *answer) {
+func (p *Provider) finish(ctx context.Context, key string, rest *rest, a *answer) {
 	defer p.survive(key, a)
-	*a = rest(ctx)
+	*a = rest.run(ctx)
 	a.key = key
 }
 
@@ -53,7 +68,7 @@ func (p *Provider) survive(key string, a *answer) {
 
 // verify answers each key with the report about its image.
 func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []answer {
-	return p.each(ctx, keys, func(key string) (answer, func(context.Context) answer) {
+	return p.each(ctx, keys, func(key string) (answer, *rest) {
 		k, err := g.parse(key)
 		if err != nil {
 			v, err := g.refusal(ratify.Subject{Repository: shown(key)}, err)
@@ -62,7 +77,7 @@ func (p *Provider) verify(ctx context.Context, g *generation, keys []string) []a
 		if v, ok := g.hit(k); ok {
 			return answer{verdict: v, cached: true, plain: k.plain}, nil
 		}
-		return answer{}, func(ctx context.Context) answer { return g.find(ctx, k.subject) }
+		return answer{}, &rest{shareOf(k.subject), func(ctx context.Context) answer { return g.find(ctx, k.subject) }}
 	})
 }
 
@@ -134,7 +149,7 @@ func verdictAnswer(v *verdict, err error) answer {
 // mutate answers each key with the reference as it was spelled, pinned to its digest. A value becomes the image, so
 // whatever is not resolved has none.
 func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []answer {
-	return p.each(ctx, keys, func(key string) (answer, func(context.Context) answer) {
+	return p.each(ctx, keys, func(key string) (answer, *rest) {
 		s, err := ratify.ParseKey(key) // a value becomes the image: no prefix can be in it
 		switch {
 		case err != nil:
@@ -143,7 +158,7 @@ func (p *Provider) mutate(ctx context.Context, g *generation, keys []string) []a
 		case s.Digest != "":
 			return answer{pinned: key, report: mutationReport(g, s, nil)}, nil
 		}
-		return answer{}, func(ctx context.Context) answer { return g.pin(ctx, key, s) }
+		return answer{}, &rest{shareOf(s), func(ctx context.Context) answer { return g.pin(ctx, key, s) }}
 	})
 }
 

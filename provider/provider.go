@@ -40,12 +40,17 @@ const (
 	MutatePath = "/ratify/gatekeeper/v1/mutate"
 )
 
-// maxRequests bounds the requests under way: Gatekeeper has tens of serving threads, one request each.
-const maxRequests = 512
+// maxWaiting bounds the images that are waited for: each takes a goroutine, 8 KiB at most. It is half of what 64 serving threads
+// of Gatekeeper could ask for at once. Of what is known nobody waits, and it has no such bound.
+const maxWaiting = 2048
 
 // maxWriters bounds the answers in memory at the same time: until one is written its verdicts are shared. An answer that
 // an attacker made as long as can be takes 3 MiB while it is written (maxReportBytes): 48 need 144 MiB.
 const maxWriters = 48
+
+// maxQueued bounds those who wait to write an answer. One takes a millisecond or two of a processor at most, so the last of them
+// waits for half a second on one; who comes beyond is told at once.
+const maxQueued = 256
 
 // Options are what a Provider needs beside a configuration.
 type Options struct {
@@ -60,14 +65,17 @@ type Options struct {
 type Provider struct {
 	options Options
 	current atomic.Pointer[generation]
-	slots   chan struct{} // one for each request under way
+	waiting *shares       // one for each image that somebody waits for
+	earned  *earnings     // by registries, under any configuration
 	writers chan struct{} // one for each answer in memory
+	queued  atomic.Int64  // who waits for one of these
 	buffers buffers
 }
 
 // New returns a Provider without a configuration; see Install.
 func New(options Options) *Provider {
-	p := &Provider{options: options, slots: make(chan struct{}, maxRequests), writers: make(chan struct{}, maxWriters)}
+	p := &Provider{options: options, earned: newEarnings(), writers: make(chan struct{}, maxWriters)}
+	p.waiting = newShares(maxWaiting, 0, p.earned)
 	options.Metrics.watchCache(func() cache.Stats {
 		if g := p.current.Load(); g != nil {
 			return g.cached()
@@ -79,7 +87,7 @@ func New(options Options) *Provider {
 
 // Install puts a configuration into force: requests that arrive from now on see nothing of the one before.
 func (p *Provider) Install(engine *ratify.Engine, settings *config.File) {
-	if before := p.current.Swap(newGeneration(engine, settings, p.options)); before != nil {
+	if before := p.current.Swap(newGeneration(engine, settings, p.options, p.earned)); before != nil {
 		before.retire()
 	}
 	p.options.Metrics.configLoaded.SetToCurrentTime()
@@ -287,12 +295,17 @@ func (x *exchange) refuseRequest(bad *badRequest) {
 	x.fail(resultBadRequest, bad.reason+" (request "+requestID+")")
 }
 
-// room waits for one of the places for answers in memory. Without one until the deadline it returns false.
+// room waits for one of the places for answers in memory. Without one until the deadline, and at once where too many wait, it
+// returns false.
 func (p *Provider) room(ctx context.Context) bool {
 	select {
 	case p.writers <- struct{}{}:
 		return true
 	default:
+	}
+	defer p.queued.Add(-1)
+	if p.queued.Add(1) > maxQueued {
+		return false
 	}
 	select {
 	case p.writers <- struct{}{}:
@@ -304,12 +317,6 @@ func (p *Provider) room(ctx context.Context) bool {
 
 // answer runs the operation under the configuration in force, and again if that changed while it ran.
 func (p *Provider) answer(ctx context.Context, op operation, keys []string) []answer {
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
-		return decline(keys, &ratify.Error{Code: ratify.Overloaded})
-	}
 	g := p.current.Load()
 	if g == nil {
 		return decline(keys, &ratify.Error{Code: ratify.Internal, Message: "no configuration is loaded yet", Remedy: "try again"})

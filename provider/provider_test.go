@@ -288,17 +288,19 @@ func TestOneVerificationForAll(t *testing.T) {
 func TestOverload(t *testing.T) {
 	f := newFace(t, "")
 	g := f.provider.current.Load()
-	for i := 0; g.queue.free > 0; i++ {
-		g.queue.try(fmt.Sprint(i))
-	}
+	takeWhole(g.queue)
 	if text := f.systemError(VerifyPath, "reg.example/pass:1"); !strings.Contains(text, "OVERLOADED") {
 		t.Errorf("%q", text)
 	}
-	for range maxRequests {
-		f.provider.slots <- struct{}{}
+	takeWhole(f.provider.waiting)
+	for _, path := range []string{VerifyPath, MutatePath} {
+		if text := f.systemError(path, "reg.example/pass:1"); !strings.Contains(text, "OVERLOADED: too many images are waited for") {
+			t.Errorf("%q", text)
+		}
 	}
-	if text := f.systemError(VerifyPath, "not a reference"); !strings.Contains(text, "OVERLOADED") {
-		t.Errorf("%q", text)
+	// What needs no registry is answered all the same.
+	if report := f.verify("not a reference")["not a reference"]; report["code"] != "BAD_REFERENCE" {
+		t.Errorf("%v", report)
 	}
 }
 

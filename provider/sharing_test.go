@@ -342,7 +342,7 @@ func TestRenewalsAreFew(t *testing.T) {
 // TestRenewalMakesRoom: while places are taken by work that somebody waits for there are no renewals, and with one place
 // there never are.
 func TestRenewalMakesRoom(t *testing.T) {
-	s := newShares(8)
+	s := placesFor(8)
 	a, ok := s.trySpare("a")
 	b, ok2 := s.trySpare("b")
 	if !ok || !ok2 {
@@ -361,7 +361,7 @@ func TestRenewalMakesRoom(t *testing.T) {
 	if _, ok := s.trySpare("a"); ok {
 		t.Error("a place beside the work that somebody waits for")
 	}
-	if _, ok := newShares(1).trySpare("a"); ok {
+	if _, ok := placesFor(1).trySpare("a"); ok {
 		t.Error("the only place")
 	}
 }
