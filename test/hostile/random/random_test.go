@@ -1,0 +1,71 @@
+package random
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/ratify-provider/ratify/test/hostile/promise"
+	"github.com/ratify-provider/ratify/test/program/programtest"
+)
+
+// seedVariable names the seed of another run in the environment, worldsVariable how many worlds it has.
+const (
+	seedVariable   = "RANDOM_SEED"
+	worldsVariable = "RANDOM_WORLDS"
+)
+
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}
+
+func TestWorlds(t *testing.T) {
+	report, err := Part().Run(t.Context(), promise.Env{
+		Binary: binary(t), Dir: t.TempDir(), Quick: true,
+		Seed: number(t, seedVariable, 1), Worlds: int(number(t, worldsVariable, 0)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range report.Tables {
+		t.Log(table.Title)
+		for _, row := range table.Rows {
+			t.Log(row)
+		}
+	}
+	for _, result := range report.Results {
+		t.Log(result)
+	}
+	if err := report.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func binary(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("RANDOM_IN_PROCESS") != "" {
+		return ""
+	}
+	return programtest.Build(t)
+}
+
+// TestRules holds that each expression of the worlds is one that the stand-in for the language understands as it was meant.
+func TestRules(t *testing.T) {
+	for _, c := range []condition{{always, ""}, {atLeastTwo, ""}, {passedBy, "notation"}, {inRepository, "w1w.corp.example:5000/app"}} {
+		if got, err := compile(c.expression()); err != nil || got.condition != c {
+			t.Errorf("%s is understood as %+v: %v", c.expression(), got.condition, err)
+		}
+	}
+	if _, err := compile("evidence.all(e, true)"); err == nil {
+		t.Error("an expression that no world has is understood")
+	}
+}
