@@ -1,6 +1,7 @@
 package ratify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,30 +136,38 @@ func (x *examination) examine(ctx context.Context, f findings, repo Repository) 
 // examined; the verifiers take turns, so that the evidence of one cannot crowd out another's.
 func (x *examination) collect() []piece {
 	var pieces []piece
+	var exceeding []int // the verifiers with more than are examined of anybody's
+	total := 0
 	for i, v := range x.policy.verifiers {
 		s := &x.standings[i]
 		if s.settled {
 			continue
 		}
 		s.left, s.limit = 0, x.found.limit
-		evidence, err := x.evidenceFor(v, x.found.found[i])
-		if err != nil {
-			x.fail(s, v, ocispec.Descriptor{}, err, nil)
+		m := x.evidenceFor(i)
+		if m.err != nil {
+			x.fail(s, v, ocispec.Descriptor{}, m.err, nil)
 		}
-		if len(evidence) == 0 && err == nil {
+		if len(m.evidence) == 0 && m.err == nil {
 			x.judgeAbsence(s, v)
 		}
-		for rank, e := range evidence {
+		for rank, e := range m.evidence {
 			pieces = append(pieces, piece{i, rank, e})
+		}
+		if total += len(m.evidence) + m.beyond; m.beyond > 0 {
+			exceeding = append(exceeding, i)
 		}
 	}
 	slices.SortStableFunc(pieces, func(a, b piece) int { return a.rank - b.rank })
-	if most := x.engine.maxEvidence(); len(pieces) > most {
-		for _, p := range pieces[most:] {
-			x.standings[p.verifier].limit = &Error{Code: LimitExceeded, Message: fmt.Sprintf(
-				"%d pieces of evidence are attached, of which %d were examined", len(pieces), most)}
+	if most := x.engine.maxEvidence(); total > most {
+		for _, p := range pieces[min(most, len(pieces)):] {
+			exceeding = append(exceeding, p.verifier)
 		}
-		pieces = pieces[:most]
+		for _, i := range exceeding {
+			x.standings[i].limit = &Error{Code: LimitExceeded, Message: fmt.Sprintf(
+				"%d pieces of evidence are attached, of which %d were examined", total, most)}
+		}
+		pieces = pieces[:min(most, len(pieces))]
 	}
 	for _, p := range pieces {
 		x.standings[p.verifier].left++
@@ -168,29 +177,16 @@ func (x *examination) collect() []piece {
 }
 
 // evidenceFor returns what a verifier matches of the referrers and of what it found for itself, each piece once.
-func (x *examination) evidenceFor(v boundVerifier, beside found) (evidence []ocispec.Descriptor, err error) {
-	defer x.engine.contain(x.report.TraceID, &err)
-	// What a descriptor says beside the digest may be a lie, which must not hide the one that is true.
-	type claim struct {
-		digest                  digest.Digest
-		size                    int64
-		mediaType, artifactType string
+func (x *examination) evidenceFor(i int) matched {
+	listed, beside := x.found.attached.matched[i], x.found.found[i]
+	if listed.err != nil || len(beside.evidence) == 0 {
+		listed.err = cmp.Or(listed.err, beside.err)
+		return listed
 	}
-	seen := map[claim][]map[string]string{}
-	add := func(list []ocispec.Descriptor) {
-		for _, e := range list {
-			c := claim{e.Digest, e.Size, e.MediaType, e.ArtifactType}
-			// What a finder found may say in annotations what it is: one payload, signed by several.
-			same := func(annotations map[string]string) bool { return maps.Equal(annotations, e.Annotations) }
-			if !slices.ContainsFunc(seen[c], same) && v.Verifier.Match(e) {
-				seen[c] = append(seen[c], e.Annotations)
-				evidence = append(evidence, e)
-			}
-		}
-	}
-	add(x.found.referrers)
-	add(beside.evidence)
-	return evidence, beside.err
+	all := x.match(x.policy.verifiers[i], listed.evidence, beside.evidence)
+	all.beyond += listed.beyond
+	all.err = cmp.Or(all.err, beside.err)
+	return all
 }
 
 // judgeAbsence decides for a verifier that has no evidence.
@@ -206,7 +202,7 @@ func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 			return
 		}
 	}
-	problem := &Error{Code: NoSignature, Message: NoSignature.Info().Message + ", only " + kinds(x.found.referrers)}
+	problem := &Error{Code: NoSignature, Message: NoSignature.Info().Message + ", only " + x.found.attached.kinds}
 	_, isDocument := v.Verifier.(DocumentVerifier)
 	switch {
 	case s.limit != nil:
@@ -215,7 +211,7 @@ func (x *examination) judgeAbsence(s *standing, v boundVerifier) {
 		problem = &Error{Code: NoSignature, Message: NoSignature.Info().Message + ", only " + enumerate(s.others)}
 	case len(s.others) > 0:
 		problem = &Error{Code: PredicateMismatch, Message: PredicateMismatch.Info().Message + ", only " + enumerate(s.others) + wanted(v.Verifier)}
-	case len(x.found.referrers) == 0:
+	case x.found.attached.count == 0:
 		problem = &Error{Code: NoReferrers}
 	}
 	if advisor, ok := v.Verifier.(Advisor); ok && problem != s.limit {
@@ -238,19 +234,6 @@ func (x *examination) askAbout(judge AbsenceJudge) (result Result, says bool, er
 	defer x.engine.contain(x.report.TraceID, &err)
 	result, says = judge.Absent(x.subject)
 	return result, says, nil
-}
-
-// kinds names what is attached instead of what was looked for.
-func kinds(referrers []ocispec.Descriptor) string {
-	var names []string
-	for _, r := range referrers {
-		name := "an artifact without a type"
-		if r.ArtifactType != "" {
-			name = Quote(r.ArtifactType)
-		}
-		names = append(names, name)
-	}
-	return enumerate(names)
 }
 
 // enumerate names the first few of a list, each once, in an order that is the same every time.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -12,10 +11,10 @@ import (
 
 // findings are what a subject is and what is attached to it. Of what lies past a bound, limit tells.
 type findings struct {
-	subject   ocispec.Descriptor
-	referrers []ocispec.Descriptor
-	limit     *Error
-	found     []found // for each verifier; nil: the finders among them were not asked
+	subject  ocispec.Descriptor
+	attached attached
+	limit    *Error
+	found    []found // for each verifier; nil: the finders among them were not asked
 }
 
 // found is what a verifier found elsewhere than among the referrers, or why it could not.
@@ -94,7 +93,7 @@ func (x *examination) search(ctx context.Context, subject ocispec.Descriptor, re
 	if x.policy.Platforms != PlatformsAll || subject.MediaType != "" && !isIndex(subject.MediaType) {
 		wait = x.askFinders(ctx, subject, repo)
 	}
-	f.referrers, f.limit, err = x.list(ctx, repo, subject)
+	f.attached, f.limit, err = x.list(ctx, repo, subject)
 	if err != nil {
 		cancel()
 	}
@@ -134,24 +133,18 @@ func (x *examination) askFinder(ctx context.Context, finder Finder, subject ocis
 }
 
 // list lists the referrers up to the bound. A bound that was reached is no error here: what was read may be enough.
-func (x *examination) list(ctx context.Context, repo Repository, subject ocispec.Descriptor) (referrers []ocispec.Descriptor, limit *Error, err error) {
+func (x *examination) list(ctx context.Context, repo Repository, subject ocispec.Descriptor) (a attached, limit *Error, err error) {
 	defer x.engine.contain(x.report.TraceID, &err)
 	Progress(ctx, "listing the image's referrers")
-	referrers, err = repo.Referrers(ctx, subject)
-	referrers = slices.Clone(referrers) // the store's own may be shared
-	for i := range referrers {
-		// Some registries take the config's media type for the artifact type even where the manifest has one. Of what the
-		// config is empty, that says nothing.
-		if referrers[i].ArtifactType == ocispec.MediaTypeEmptyJSON {
-			referrers[i].ArtifactType = ""
-		}
-	}
+	referrers, err := repo.Referrers(ctx, subject)
 	var e *Error
-	if errors.As(err, &e) && e.Code == LimitExceeded {
-		return referrers[:min(len(referrers), MaxReferrers)], e, nil
+	switch {
+	case errors.As(err, &e) && e.Code == LimitExceeded:
+		limit = e
+	case err != nil:
+		return a, nil, err
+	case len(referrers) > MaxReferrers:
+		limit = &Error{Code: LimitExceeded, Message: fmt.Sprintf("more than %d artifacts are attached", MaxReferrers)}
 	}
-	if err == nil && len(referrers) > MaxReferrers {
-		return referrers[:MaxReferrers], &Error{Code: LimitExceeded, Message: fmt.Sprintf("more than %d artifacts are attached", MaxReferrers)}, nil
-	}
-	return referrers, nil, err
+	return x.sift(referrers[:min(len(referrers), MaxReferrers)]), limit, nil
 }
