@@ -228,7 +228,7 @@ func (a *asker) work(ctx context.Context) {
 			err = a.settle(ctx, n)
 		}
 		if err != nil {
-			a.errors[kind(err)]++
+			a.errors[Kind(err)]++
 			continue
 		}
 		a.latencies = append(a.latencies, time.Since(due))
@@ -259,7 +259,7 @@ func (a *asker) attempt(ctx context.Context, n int) error {
 		err = a.check(n, body)
 		var undecided *Undecided
 		if errors.As(err, &undecided) {
-			a.undecided[kind(err)] = append(a.undecided[kind(err)], took)
+			a.undecided[Kind(err)] = append(a.undecided[Kind(err)], took)
 		}
 	}
 	if a.plan.NewConnections {

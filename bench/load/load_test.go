@@ -81,7 +81,7 @@ func TestKindLeavesOutWhatDiffers(t *testing.T) {
 		"3 of 10 images could not be told: a: RATE_LIMITED: …":            "systemError RATE_LIMITED",
 		"something else": "systemError",
 	} {
-		if got := kind(&Undecided{Text: text}); got != want {
+		if got := Kind(&Undecided{Text: text}); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
@@ -91,7 +91,7 @@ func TestKindLeavesOutWhatDiffers(t *testing.T) {
 func TestKindLeavesOutAddresses(t *testing.T) {
 	dialer := net.Dialer{}
 	_, err := dialer.DialContext(t.Context(), "tcp", "127.0.0.1:1")
-	if got := kind(fmt.Errorf("connect: %w", err)); got != "dial: connect: connection refused" {
+	if got := Kind(fmt.Errorf("connect: %w", err)); got != "dial: connect: connection refused" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -97,9 +97,9 @@ func Admitted(r Request, body []byte) error {
 	return nil
 }
 
-// kind shortens an error to what many of its sort have in common, so that they can be counted: the images, the times and
+// Kind shortens an error to what many of its sort have in common, so that they can be counted: the images, the times and
 // the request's name differ in each.
-func kind(err error) string {
+func Kind(err error) string {
 	var undecided *Undecided
 	if errors.As(err, &undecided) {
 		for _, word := range strings.FieldsFunc(undecided.Text, func(r rune) bool { return r == ' ' || r == ':' || r == ',' || r == '.' }) {
