@@ -56,7 +56,7 @@ func run(ctx context.Context, env promise.Env) (report promise.Report, err error
 	}
 	defer func() { err = errors.Join(err, w.lab.Close()) }()
 	var registries, responders, configurations, contents []*cell
-	var outages promise.Report
+	var outages, names promise.Report
 	env.Progress("registries and responders that fail")
 	err = inParallel(ctx, 2, []func(context.Context) error{
 		func(ctx context.Context) (err error) { registries, err = w.askRegistries(ctx); return err },
@@ -66,7 +66,8 @@ func run(ctx context.Context, env promise.Env) (report promise.Report, err error
 		return report, err
 	}
 	env.Progress("configurations and caches that are not as they should be, registries that are away")
-	err = inParallel(ctx, 3, []func(context.Context) error{
+	err = inParallel(ctx, 4, []func(context.Context) error{
+		func(ctx context.Context) (err error) { names, err = w.inCell(ctx); return err },
 		func(ctx context.Context) (err error) { outages, err = w.tryOutages(ctx); return err },
 		func(ctx context.Context) (err error) { contents, err = w.tryContent(ctx); return err },
 		func(ctx context.Context) (err error) { configurations, err = w.tryConfigurations(ctx); return err },
@@ -80,7 +81,8 @@ func run(ctx context.Context, env promise.Env) (report promise.Report, err error
 		table("files of the configuration that are not as they should be", []lab.Step{atReload, atStart}, configurations),
 		table("what is kept", []lab.Step{onDisk, inMemory}, contents),
 	)
-	report.Results = w.results(slices.Concat(registries, responders, configurations, contents))
+	report.Results = w.results("faults at steps", slices.Concat(registries, responders, configurations, contents))
+	report.Add(names)
 	report.Add(outages)
 	return report, nil
 }

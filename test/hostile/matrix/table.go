@@ -60,7 +60,7 @@ func (c *cell) text() string {
 }
 
 // results are what P1 promises of the cells.
-func (w *world) results(cells []*cell) []promise.Result {
+func (w *world) results(about string, cells []*cell) []promise.Result {
 	var wrong []string
 	asked, again, late := 0, 0, (*cell)(nil)
 	for _, c := range cells {
@@ -80,17 +80,17 @@ func (w *world) results(cells []*cell) []promise.Result {
 	}
 	bound := budget + reserve
 	note := fmt.Sprintf("%s at %s; the longest that an image which was known took beside it: %s", late.fault.name, late.step, w.delay.Round(time.Millisecond))
-	what := "the longest answer"
+	what := about + ": the longest answer"
 	if w.env.Quick {
 		// Other tests run at the same time. What is answered without asking anybody tells what that costs.
-		bound, what = bound+w.delay, "the longest answer, on a machine that does other things too"
+		bound, what = bound+w.delay, what+", on a machine that does other things too"
 	}
 	if again > 0 {
 		note += fmt.Sprintf("; %d that were late were asked again, one after the other, and the second time counts", again)
 	}
 	return []promise.Result{
 		{
-			Promise: "P1", What: fmt.Sprintf("faults at steps that were answered as they must be, of %d", asked), Got: fmt.Sprint(asked - len(wrong)),
+			Promise: "P1", What: fmt.Sprintf("%s that were answered as they must be, of %d", about, asked), Got: fmt.Sprint(asked - len(wrong)),
 			Bound: fmt.Sprint(asked), Held: len(wrong) == 0 && asked > 0, Note: strings.Join(wrong, "\n    "),
 		},
 		{
