@@ -77,6 +77,38 @@ func Check(addr netip.Addr, allowPrivate bool) error {
 	return &ForbiddenError{Address: addr.String(), Class: class, Private: verdict == private}
 }
 
+// CheckHost judges the host of a URL that somebody else will resolve, a proxy: a literal address as Check does, and a name
+// by what every resolver makes of it without asking. Other names are the resolver's own matter. The error is a
+// *ForbiddenError.
+func CheckHost(host string, allowPrivate bool) error {
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return Check(addr, allowPrivate)
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	switch {
+	case strings.Contains(host, ":"), isNumber(last):
+		// 127.1, 0x7f.0.0.1, 017700000001: inet_aton(3) reads them as addresses, and no domain ends in a number.
+		return &ForbiddenError{Address: host, Class: "unreadable"}
+	case last == "localhost" && !allowPrivate: // RFC 6761 section 6.3
+		return &ForbiddenError{Address: host, Class: "loopback", Private: true}
+	case host == "metadata.google.internal":
+		return &ForbiddenError{Address: host, Class: "cloud metadata"}
+	}
+	return nil
+}
+
+// isNumber tells a label that is a number as inet_aton(3) reads it, or would be but for its size.
+func isNumber(label string) bool {
+	digits, hex := strings.CutPrefix(label, "0x")
+	for _, r := range digits {
+		if (r < '0' || r > '9') && (!hex || r < 'a' || r > 'f') {
+			return false
+		}
+	}
+	return label != ""
+}
+
 type verdict int
 
 const (

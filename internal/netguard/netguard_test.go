@@ -60,6 +60,42 @@ func TestCheckJudgesTheAddressThatIsDialled(t *testing.T) {
 		{"[2001:0:4136:e378::1]:443", never},
 		{"[100::1]:443", never},
 		{"[5f00::1]:443", never},
+		{"[::ffff:10.0.0.1]:443", private},
+		{"[64:ff9b::10.0.0.1]:443", private},
+		{"[64:ff9b::c0a8:1]:443", private},
+		{"[2002:c0a8:1::]:443", private},
+		{"[2002:a00:1::7f00:1]:443", private},
+		{"[64:ff9b::e000:1]:443", never},
+		{"[64:ff9b::ffff:ffff]:443", never},
+		{"[64:ff9b::]:443", never},
+		{"[2002::]:443", never},
+		{"[2002:e000:1::]:443", never},
+		{"[64:ff9b::6464:64c8]:443", never},
+		{"[64:ff9b::a83f:8110]:443", never},
+		{"[::ffff:168.63.129.16]:443", never},
+		{"[::ffff:0:7f00:1]:443", never}, // SIIT, RFC 2765
+		{"[::1%lo]:443", private},
+		{"[::ffff:127.0.0.1%lo]:443", private},
+		{"[fd00:ec2::254%eth0]:80", never},
+		{"[febf::1]:80", never},
+		{"[feff::1]:443", private},
+		{"[fbff::1]:443", never},
+		{"[fdff:ffff::1]:443", private},
+		{"[4000::1]:443", never},
+		{"100.63.255.255:443", public},
+		{"100.127.255.255:443", private},
+		{"100.128.0.1:443", public},
+		{"172.15.255.255:443", public},
+		{"172.32.0.1:443", public},
+		{"192.0.1.1:443", public},
+		{"192.0.0.8:443", private},
+		{"198.17.255.255:443", public},
+		{"198.18.0.1:443", private},
+		{"198.20.0.1:443", public},
+		{"223.255.255.255:443", public},
+		{"239.255.255.255:443", never},
+		{"254.255.255.255:443", private},
+		{"255.255.255.254:443", private},
 		{"registry.example:443", never},
 		{"", never},
 	} {
@@ -75,6 +111,26 @@ func TestCheckJudgesTheAddressThatIsDialled(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCheckHostJudgesWhatAProxyResolves(t *testing.T) {
+	for host, want := range map[string]verdict{
+		"registry.example": public, "8.8.8.8": public, "[2606:4700::1]": public, "1.example": public, "0x7f.example": public, "localhost.example": public, "xlocalhost": public,
+		"127.0.0.1": private, "[::1]": private, "[::ffff:10.0.0.1]": private, "10.0.0.1": private, "localhost": private, "LOCALHOST": private, "localhost.": private, "a.localhost": private,
+		"127.0.0.1.":      private,
+		"169.254.169.254": never, "[fe80::1%25eth0]": never, "[fe80::1%eth0]": never, "[::ffff:169.254.169.254]": never,
+		"127.1": never, "127.0.1": never, "2130706433": never, "0x7f000001": never, "0x7f.0.0.1": never, "0X7F.1": never, "0177.0.0.1": never, "017700000001": never,
+		"2852039166": never, "0xa9.0xfe.0xa9.0xfe": never, "127.0.0.0x1": never, "1.2.3.4.5": never, "256.1.1.1": never, "99999999999999": never, "0x": never, "127.1.": never,
+		"metadata.google.internal": never, "Metadata.Google.Internal.": never, "[::1": private, "1::2::3": never,
+	} {
+		for allowPrivate, allowed := range map[bool]bool{false: want == public, true: want != never} {
+			err := CheckHost(host, allowPrivate)
+			var forbidden *ForbiddenError
+			if (err == nil) != allowed || err != nil && (!errors.As(err, &forbidden) || forbidden.Private != (want == private)) {
+				t.Errorf("CheckHost(%q, %t) = %v, want allowed %t", host, allowPrivate, err, allowed)
+			}
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"oras.land/oras-go/v2/registry/remote/auth"
+
 	"github.com/ratify-provider/ratify"
 )
 
@@ -287,6 +289,31 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 // resetWith sends some bytes of an answer and ends the connection.
 func resetWith(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { resetAfter("", text)(w, r) }
+}
+
+// A credential is one host's, spelled exactly, on exactly one port.
+func TestWhoGetsACredential(t *testing.T) {
+	store := newStore(t, Deps{}, Registry{Host: "registry.example", Credentials: Sources{{Username: plantedUser, Password: plantedSecret}}})
+	entry := store.entryFor("registry.example")
+	s := newSession(entry, "registry.example", "app", auth.Credential{Username: plantedUser, Password: plantedSecret}, store.deps)
+	for hostport, want := range map[string]bool{
+		"registry.example": true, "registry.example:443": true, "REGISTRY.example": true,
+		"registry.example:80": false, "registry.example:8443": false, "registry.example.": false, "registry.example.:443": false,
+		"a.registry.example": false, "registry.example.evil.example": false, "xregistry.example": false, "registry.example:0443": false,
+		"ｒegistry.example": false, "registry\u3002example": false, "registry.example\x00": false, "": false, "[registry.example]": false,
+	} {
+		got, err := s.credential(t.Context(), hostport)
+		if err != nil || (got != auth.EmptyCredential) != want {
+			t.Errorf("%q gets it: %t, error %v; want %t", hostport, got != auth.EmptyCredential, err, want)
+		}
+	}
+	for host, want := range map[string]bool{
+		"registry.example": true, "registry.example:443": true, "registry.example:80": false, "registry.example.": false, "a.registry.example": false, "registry.example.evil": false,
+	} {
+		if got := len(store.entryFor(host).sources) > 0; got != want {
+			t.Errorf("references to %q have the entry's credentials: %t, want %t", host, got, want)
+		}
+	}
 }
 
 // The token server of one registry is nobody else's: a redirect to it gets no token, and a token request leads nowhere else.

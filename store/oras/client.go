@@ -1,14 +1,13 @@
 package oras
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -87,8 +86,23 @@ func newClient(s clientSettings) (*client, error) {
 		c.proxyFor = (&httpproxy.Config{HTTPProxy: s.proxy.String(), HTTPSProxy: s.proxy.String(), NoProxy: s.noProxy}).ProxyFunc()
 		// Only the proxy is dialled here, and it is the operator's choice wherever it is.
 		c.proxied = newTransport(tlsConfig.Clone(), true, http.ProxyURL(s.proxy))
+		c.proxied.many.OnProxyConnectResponse, c.proxied.few.OnProxyConnectResponse = tunnelled, tunnelled
 	}
 	return c, nil
+}
+
+// proxyError is a proxy's refusal to make a tunnel. Its words are not part of it: they may repeat the password.
+type proxyError struct{ status int }
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("the proxy answered %d %s", e.status, http.StatusText(e.status))
+}
+
+func tunnelled(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode != http.StatusOK {
+		return &proxyError{resp.StatusCode}
+	}
+	return nil
 }
 
 // RoundTrip sends a request that session.allow has let through.
@@ -100,11 +114,10 @@ func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if proxy == nil {
 		return c.direct.RoundTrip(req)
 	}
-	// Names are resolved by the proxy, and only it can judge what they resolve to; a literal address can be judged here.
-	if addr, err := netip.ParseAddr(strings.Trim(req.URL.Hostname(), "[]")); err == nil {
-		if err := netguard.Check(addr, c.allowPrivate); err != nil {
-			return nil, err
-		}
+	// Names are resolved by the proxy, and only it can judge what they resolve to; what is an address can be judged here.
+	if err := netguard.CheckHost(req.URL.Hostname(), c.allowPrivate); err != nil {
+		closeBody(req)
+		return nil, err
 	}
 	return c.proxied.RoundTrip(req)
 }

@@ -220,7 +220,11 @@ func TestProxy(t *testing.T) {
 		t.Errorf("the proxy was asked for %q", asked)
 	}
 	// A tunnel that the proxy refuses is an unavailable registry, and its answer is no answer of the registry.
-	checkFailure(t, resolveTag(t.Context(), open(t, store, "secure.example/app"), c), ratify.RegistryUnavailable)
+	err := resolveTag(t.Context(), open(t, store, "secure.example/app"), c)
+	checkFailure(t, err, ratify.RegistryUnavailable)
+	if !strings.Contains(err.Error(), "its proxy answered 403 Forbidden") {
+		t.Errorf("error %v does not say that it is the proxy", err)
+	}
 	if len(asked) != 2 || asked[1] != "CONNECT //secure.example:443" {
 		t.Errorf("the proxy was asked for %q", asked)
 	}
@@ -228,6 +232,10 @@ func TestProxy(t *testing.T) {
 	checkFailure(t, resolveTag(t.Context(), open(t, store, "169.254.169.254/app"), c), ratify.RegistryNotAllowed)
 	checkFailure(t, resolveTag(t.Context(), open(t, store, "192.168.1.1/app"), c), ratify.RegistryNotAllowed)
 	checkFailure(t, resolveTag(t.Context(), open(t, store, "10.0.0.1/app"), c), ratify.RegistryNotAllowed)
+	// So are other spellings of addresses, and names of the proxy's own machine.
+	for _, host := range []string{"127.1", "2852039166:443", "0xa9.0xfe.0xa9.0xfe", "localhost:5000", "LOCALHOST.", "metadata.google.internal"} {
+		checkFailure(t, resolveTag(t.Context(), open(t, store, host+"/app"), c), ratify.RegistryNotAllowed)
+	}
 	if len(asked) != 2 {
 		t.Errorf("the proxy was asked for %q", asked)
 	}

@@ -32,12 +32,52 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("status %d %s", e.status, http.StatusText(e.status))
 }
 
-// outsideError makes the text of a cause fit for a log: a certificate, a challenge or a token server may have put
-// anything into it.
+// outsideError makes the text of a cause fit for a log. What a server has answered may repeat the credential, and net/http
+// puts it into its errors: the line of a status, a header that is malformed, the reason of an end of HTTP/2. So the text is
+// shown of those errors alone that are made on this side, and of others their type.
 type outsideError struct{ err error }
 
-func (e outsideError) Error() string { return ratify.Quote(e.err.Error()) }
+func (e outsideError) Error() string {
+	if isOwn(e.err) {
+		return ratify.Quote(e.err.Error())
+	}
+	root := e.err
+	for inner := errors.Unwrap(root); inner != nil; inner = errors.Unwrap(root) {
+		root = inner
+	}
+	return fmt.Sprintf("an error of the type %T", root)
+}
+
 func (e outsideError) Unwrap() error { return e.err }
+
+// isOwn tells an error that holds nothing of what a server has sent but its certificate, which comes before every secret.
+func isOwn(err error) bool {
+	var (
+		errno     syscall.Errno
+		dns       *net.DNSError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		alert     tls.AlertError
+		forbidden *netguard.ForbiddenError
+		proxy     *proxyError
+		status    *statusError
+		timeout   net.Error
+	)
+	switch {
+	case errors.As(err, &errno), errors.As(err, &dns), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid),
+		errors.As(err, &alert), errors.As(err, &forbidden), errors.As(err, &proxy), errors.As(err, &status):
+		return true
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return true
+	}
+	for _, known := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded, http.ErrSchemeMismatch, net.ErrClosed} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
 
 func (s *session) quotedName() string { return "registry " + ratify.Truncate(s.host) }
 
@@ -182,10 +222,13 @@ func connectionWords(err error) (words, remedy string) {
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
+		proxy     *proxyError
 		alert     tls.AlertError
 		timeout   net.Error
 	)
 	switch {
+	case errors.As(err, &proxy):
+		return fmt.Sprintf("cannot be reached: its proxy answered %d %s", proxy.status, http.StatusText(proxy.status)), "check proxy of this registry in the store's settings"
 	case errors.As(err, &dns):
 		return "cannot be reached: its name cannot be resolved", "check the registry's name and the cluster's DNS"
 	case errors.As(err, &authority):

@@ -1,6 +1,7 @@
 package oras
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -622,6 +623,75 @@ func TestRedirectOnTheSameHostKeepsCredentials(t *testing.T) {
 	if err := fetchBlob(t.Context(), repo, c); err != nil {
 		t.Error(err)
 	}
+}
+
+// Servers may repeat what they were sent wherever an answer has room for words: none of it is in an error, for errors are
+// logged.
+func TestWordsOfServersAreInNoError(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\n"
+	for name, text := range map[string]string{
+		"words of a status":        "HTTP/1.1 407 " + plantedSecret + "\r\nContent-Length: 0\r\n\r\n",
+		"a line that is no status": plantedSecret + "\r\n\r\n",
+		"a malformed status":       "HTTP/1.1 " + plantedSecret + " x\r\n\r\n",
+		"a malformed version":      plantedSecret + "/1.1 200 OK\r\n\r\n",
+		"a malformed header":       ok + plantedSecret + " x\r\n\r\n",
+		"a malformed length":       ok + "Content-Length: " + plantedSecret + "\r\n\r\n",
+		"two lengths":              ok + "Content-Length: 1\r\nContent-Length: " + plantedSecret + "\r\n\r\n",
+		"an unknown encoding":      ok + "Transfer-Encoding: " + plantedSecret + "\r\n\r\n",
+		"a malformed chunk":        ok + "Content-Type: " + index + "\r\nTransfer-Encoding: chunked\r\n\r\n" + plantedSecret + "\r\n",
+		"a redirect that is none":  "HTTP/1.1 302 Found\r\nLocation: ://" + plantedSecret + "\r\nContent-Length: 0\r\n\r\n",
+		"a redirect elsewhere":     "HTTP/1.1 302 Found\r\nLocation: https://192.0.2.1/" + plantedSecret + "\r\nContent-Length: 0\r\n\r\n",
+		"an upgrade":               "HTTP/1.1 101 " + plantedSecret + "\r\nUpgrade: " + plantedSecret + "\r\nConnection: Upgrade\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := sayAlways(t, text)
+			for who, entry := range map[string]Registry{
+				"registry": {Host: host, PlainHTTP: true, AllowPrivate: true, Credentials: Sources{{Username: plantedUser, Password: plantedSecret}}},
+				"proxy":    {Host: "*", Proxy: Secret("http://" + plantedUser + ":" + plantedSecret + "@" + host)},
+			} {
+				name := host + "/app"
+				if who == "proxy" {
+					name = "secure.example/app"
+				}
+				err := resolveTag(t.Context(), open(t, newStore(t, Deps{}, entry), name), newFixture())
+				if err == nil {
+					t.Fatalf("%s: no error", who)
+				}
+				shown := err.Error()
+				var e *ratify.Error
+				if errors.As(err, &e); e.Err != nil {
+					shown += e.Message + e.Remedy + e.Err.Error()
+				}
+				if strings.Contains(shown, plantedSecret) {
+					t.Errorf("%s: error %q", who, shown)
+				}
+			}
+		})
+	}
+}
+
+// sayAlways answers every request with the same bytes.
+func sayAlways(t *testing.T, text string) (host string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = http.ReadRequest(bufio.NewReader(conn))
+				_, _ = io.WriteString(conn, text)
+			}()
+		}
+	}()
+	return listener.Addr().String()
 }
 
 // The guard judges requests whoever built them.
