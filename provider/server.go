@@ -61,7 +61,7 @@ func (s *Server) Run(ctx context.Context) error {
 	probes := &http.Server{
 		Handler:           s.probes(&ending),
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeReserve, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: errorLog,
+		ConnState: new(visitors).change, ErrorLog: errorLog,
 	}
 	failed := make(chan error, 2)
 	go func() { failed <- main.ServeTLS(listener, "", "") }()
@@ -98,6 +98,7 @@ func (s *Server) gatekeeper(ending *atomic.Bool, errorLog *log.Logger) *http.Ser
 		ConnContext:       s.TLS.ConnContext,
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
 		WriteTimeout: readTime + s.longest() + writeReserve,
+		ConnState:    new(visitors).change,
 		ErrorLog:     errorLog,
 	}
 }
