@@ -75,17 +75,32 @@ func (v *Verifier) findLayers(ctx context.Context, subject ocispec.Descriptor, r
 // readTag returns the layers under a tag of cosign's, and whether it is there.
 func readTag(ctx context.Context, repo ratify.Repository, tag, mediaType string) (layers []ocispec.Descriptor, there bool, err error) {
 	collection, err := repo.Resolve(ctx, tag)
-	if problem := (*ratify.Error)(nil); errors.As(err, &problem) && problem.Code == ratify.SubjectNotFound {
-		return nil, false, nil
-	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, ofTag(err)
 	}
 	layers, err = readCollection(ctx, repo, collection, mediaType)
 	if problem := (*ratify.Error)(nil); errors.As(err, &problem) && problem.Code.Definitive() {
 		return []ocispec.Descriptor{{MediaType: collection.MediaType, Digest: collection.Digest, Size: collection.Size, ArtifactType: mediaType}}, true, nil
 	}
 	return layers, true, err
+}
+
+// ofTag is nil where there is no such tag. What is wrong with the manifest under it is told of the evidence: a store tells it
+// of whatever it resolves as if that were the image.
+func ofTag(err error) error {
+	var problem *ratify.Error
+	if !errors.As(err, &problem) {
+		return err
+	}
+	switch problem.Code {
+	case ratify.SubjectNotFound:
+		return nil
+	case ratify.SubjectInvalid:
+		return malformed("under cosign's tag, %s", problem.UserMessage())
+	case ratify.LimitExceeded:
+		return tooLarge("the manifest under cosign's tag is larger than is read")
+	}
+	return err
 }
 
 // readCollection reads the manifest under a tag and returns its layers.
