@@ -22,6 +22,9 @@ import (
 	"github.com/ratify-provider/ratify/verifier/notation/notationtest"
 )
 
+// idleTime ends connections that nobody uses any more: until then the provider keeps them for the next image, which is no leak.
+const idleTime = 5 * time.Second
+
 // A registry answers as the script of a repository says. The repositories of a script are SCRIPT/N for every N, and the same.
 type registry struct {
 	host        string
@@ -58,7 +61,7 @@ func newRegistry(ctx context.Context, f *fixture.Fixture) (*registry, error) {
 		return nil, err
 	}
 	r := &registry{host: listener.Addr().String(), served: make(chan struct{})}
-	r.server = &http.Server{Handler: r, ReadHeaderTimeout: askTime}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: askTime, IdleTimeout: idleTime}
 	if r.scripts, err = r.makeScripts(ctx, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("write the scripts of the registry: %w", err), listener.Close())
 	}

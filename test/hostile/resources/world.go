@@ -169,18 +169,24 @@ func (w *world) client() *http.Client {
 	return &http.Client{Timeout: askTime, Transport: &http.Transport{TLSClientConfig: w.pki.Clone(), MaxIdleConnsPerHost: attackers, IdleConnTimeout: time.Second}}
 }
 
-// fill asks about images whose content takes more than is kept of it, and about healthy ones.
+// fill asks about images whose content takes more than is kept of it, and then about a healthy one until it is admitted: the
+// machine may be busy with the process that was attacked before.
 func (t *target) fill(ctx context.Context) error {
-	const images = 40
+	const images, patience = 40, 20
 	for i := range images {
-		if _, err := t.ask(ctx, t.client, t.world.hostile.key("padded", fmt.Sprint(i), "")); err != nil {
+		_, _ = t.ask(ctx, t.client, t.world.hostile.key("padded", fmt.Sprint(i), ""))
+	}
+	var err error
+	for range patience {
+		var admitted bool
+		if admitted, err = t.ask(ctx, t.client, t.world.healthy()); admitted {
+			return nil
+		}
+		if err := pause(ctx); err != nil {
 			return err
 		}
-		if admitted, err := t.ask(ctx, t.client, t.world.healthy()); err != nil || !admitted {
-			return errors.Join(errors.New("a healthy image was not admitted before any attack"), err)
-		}
 	}
-	return nil
+	return fmt.Errorf("a healthy image was not admitted before any attack: %w", err)
 }
 
 // ask asks about images, and tells whether all are admitted. An error is of the way there.
