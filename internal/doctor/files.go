@@ -114,8 +114,28 @@ func (s *Snapshot) settle(otherwise string) {
 		s.namespace = s.discover(otherwise)
 	}
 	for i := range s.objects {
-		if s.objects[i].namespace == "" && namespaced(s.objects[i].kind) {
-			s.objects[i].namespace = s.namespace
+		if o := &s.objects[i]; o.namespace == "" && namespaced(o.kind) {
+			o.place(s.namespace)
 		}
+	}
+}
+
+// place puts an object into a namespace. What does not decode is told of when it is looked at.
+func (o *object) place(namespace string) {
+	o.namespace = namespace
+	var fields, metadata map[string]json.RawMessage
+	if json.Unmarshal(o.data, &fields) != nil || json.Unmarshal(fields["metadata"], &metadata) != nil {
+		return
+	}
+	quoted, err := json.Marshal(namespace)
+	if err != nil {
+		return
+	}
+	metadata["namespace"] = quoted
+	if fields["metadata"], err = json.Marshal(metadata); err != nil {
+		return
+	}
+	if data, err := json.Marshal(fields); err == nil {
+		o.data = data
 	}
 }

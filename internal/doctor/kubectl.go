@@ -56,11 +56,11 @@ func (k Kubectl) Run(ctx context.Context, args ...string) ([]byte, error) {
 	case out.over || said.over:
 		return nil, fmt.Errorf("kubectl %s wrote more than %d bytes", args[0], MaxBytes)
 	case err == nil:
-		return out.Bytes(), nil
+		return out.kept.Bytes(), nil
 	case context.Cause(ctx) != nil:
 		return nil, fmt.Errorf("kubectl %s: %w", strings.Join(args, " "), context.Cause(ctx))
 	default:
-		return out.Bytes(), k.failure(args, said.String(), err)
+		return out.kept.Bytes(), k.failure(args, said.kept.String(), err)
 	}
 }
 
@@ -83,21 +83,21 @@ func (k Kubectl) failure(args []string, said string, err error) error {
 	}
 }
 
-// bounded keeps what fits, and tells when it does not.
+// bounded keeps what fits, and tells when it does not. The buffer is no part of its face, for its ReadFrom knows no bound.
 type bounded struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	over bool
 	full func()
 }
 
 // Write keeps the data, or fails, at which the pipe is closed.
 func (b *bounded) Write(data []byte) (int, error) {
-	if b.Len()+len(data) > MaxBytes {
+	if b.kept.Len()+len(data) > MaxBytes {
 		b.over = true
 		b.full()
 		return 0, errors.New("too much output")
 	}
-	return b.Buffer.Write(data)
+	return b.kept.Write(data)
 }
 
 // A wanted is what one call of kubectl reads.

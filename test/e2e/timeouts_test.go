@@ -70,13 +70,14 @@ func registrySilent(_ *testing.T, c *chain) func() {
 	return sync.OnceFunc(func() { close(release); restore() })
 }
 
+// providerAway ends the provider as a node does that goes down.
 func providerAway(t *testing.T, c *chain) func() {
-	c.provider.stop(t)
+	_ = c.provider.process.Stop(0)
 	return func() { c.running(t) }
 }
 
 func providerGarbage(t *testing.T, c *chain) func() {
-	c.provider.stop(t)
+	_ = c.provider.process.Stop(0)
 	stop := c.impersonate(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>it works</html>") })
 	return func() { stop(); c.running(t) }
 }
