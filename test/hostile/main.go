@@ -18,14 +18,20 @@ import (
 
 	"github.com/ratify-provider/ratify/bench/report"
 	"github.com/ratify-provider/ratify/bench/world"
+	"github.com/ratify-provider/ratify/test/hostile/containment"
+	"github.com/ratify-provider/ratify/test/hostile/matrix"
+	"github.com/ratify-provider/ratify/test/hostile/overload"
 	"github.com/ratify-provider/ratify/test/hostile/promise"
+	"github.com/ratify-provider/ratify/test/hostile/random"
+	"github.com/ratify-provider/ratify/test/hostile/resources"
 	"github.com/ratify-provider/ratify/test/hostile/template"
+	"github.com/ratify-provider/ratify/test/hostile/upheaval"
 	"github.com/ratify-provider/ratify/test/program"
 )
 
 // parts are what is measured, in the order in which it is. Whatever makes the machine busy comes last.
 func parts() []promise.Part {
-	return []promise.Part{template.Part()}
+	return []promise.Part{template.Part(), matrix.Part(), containment.Part(), random.Part(), upheaval.Part(), overload.Part(), resources.Part()}
 }
 
 func main() {

@@ -18,7 +18,7 @@ func ofConfiguration() []Mutant {
 		{Fault: "text from outside is not cut", Class: SecretShown, File: "limits.go", Package: ".",
 			Old: "if len(s) <= MaxTextBytes {", New: "if len(s) <= 1000*MaxTextBytes {"},
 		{Fault: "text from outside is not escaped", Class: SecretShown, File: "limits.go", Package: ".",
-			Old: "return strconv.QuoteToASCII(Truncate(s)) }", New: "return \"\\\"\" + Truncate(s) + \"\\\"\" }"},
+			Old: "return strconv.QuoteToASCII(Truncate(s)) }", New: "return strconv.Quote(\"\")[:1] + Truncate(s) + `\"` }"},
 	}
 }
 

@@ -15,11 +15,11 @@ func ofProvider() []Mutant {
 		{Fault: "a verdict is kept past the next answer about revocation", Class: CacheOutlives, File: "provider/verdict.go", Package: pkg,
 			Old: "ttl = min(ttl, fresh.Sub(now))", New: "ttl = max(ttl, fresh.Sub(now))"},
 		{Fault: "a panic ends the process", Class: ErrorIsPass, File: "provider/generation.go", Package: pkg,
-			Old: "f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf(\"panic: %v\", value)}", New: "panic(value)"},
+			Old: "f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf(\"panic: %v\", value)}", New: "panic(fmt.Sprint(value))"},
 		{Fault: "a panic while a verdict is made is no problem", Class: ErrorIsPass, File: "provider/generation.go", Package: pkg,
-			Old: "f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf(\"panic: %v\", value)}", New: "f.err = nil"},
+			Old: "f.verdict, f.err = nil, &ratify.Error{Code: ratify.Internal, Err: fmt.Errorf(\"panic: %v\", value)}", New: "_ = fmt.Sprint(value)"},
 		{Fault: "what is known of some is answered beside a systemError", Class: ProtocolBroken, File: "provider/provider.go", Package: pkg,
-			Old: "\tx.result = result\n\tx.answer.Reset()\n\tx.answer.Write(systemError(text))", New: "\tx.result = result\n\tx.answer.Write(systemError(text))"},
+			Old: "\t\tx.fail(resultSystemError, explain(answers)+\" (request \"+requestID+\")\")\n\t\treturn\n", New: "\t\tx.fail(resultSystemError, explain(answers)+\" (request \"+requestID+\")\")\n"},
 		{Fault: "a key that could not be told is left out", Class: ProtocolBroken, File: "provider/provider.go", Package: pkg,
 			Old: "func(a answer) bool { return a.problem != nil }) {\n\t\tx.fail(", New: "func(a answer) bool { return a.problem != nil && a.key == \"\" }) {\n\t\tx.fail("},
 		{Fault: "an empty systemError is sent", Class: ProtocolBroken, File: wire, Package: pkg,
@@ -46,8 +46,10 @@ func ofProvider() []Mutant {
 			Old: "!now.Before(a.from) && !now.After(a.to)", New: "!now.Before(a.from)"},
 		{Fault: "TLS 1.2 is spoken", Class: NotEnforced, File: "provider/tls.go", Package: pkg,
 			Old: "\t\tMinVersion:   tls.VersionTLS13,\n\t\tCertificates: []tls.Certificate{pair},", New: "\t\tMinVersion:   tls.VersionTLS12,\n\t\tCertificates: []tls.Certificate{pair},"},
-		{Fault: "any number of requests is served at once", Class: WorkWithoutBound, File: "provider/provider.go", Package: pkg,
-			Old: "slots: make(chan struct{}, maxRequests)", New: "slots: make(chan struct{}, 1000*maxRequests)"},
+		{Fault: "any number of requests waits", Class: WorkWithoutBound, File: "provider/provider.go", Package: pkg,
+			Old: "newShares(maxWaiting,", New: "newShares(1000*maxWaiting,"},
+		{Fault: "any amount of work is accepted", Class: WorkWithoutBound, File: generation, Package: pkg,
+			Old: "newShares(maxFlights,", New: "newShares(1000*maxFlights,"},
 		{Fault: "a mutation that could not be told gives the reference as it was", Class: OtherThingRun, File: "provider/operations.go", Package: pkg,
 			Old: "\ta := answer{problem: problem, report: mutationReport(g, s, problem)}", New: "\ta := answer{problem: problem, report: mutationReport(g, s, problem)}\n\tif g != nil {\n\t\treturn answer{pinned: s.String(), report: a.report}\n\t}"},
 		{Fault: "a key is shown with what a terminal obeys", Class: SecretShown, File: wire, Package: pkg,
@@ -67,5 +69,24 @@ func ofCache() []Mutant {
 			Old: "room := len(c.byKey) < c.maxEntries && c.bytes+size <= c.maxBytes", New: "room := len(c.byKey) < c.maxEntries"},
 		{Fault: "content is believed without its digest", Class: OtherThingRun, File: "internal/blobs/disk.go", Package: "./internal/blobs",
 			Old: "if want.Algorithm().FromBytes(data) != want {", New: "if want.Algorithm().FromBytes(data) == \"\" {"},
+	}
+}
+
+// ofLastKnownGood are faults in what is admitted while a registry is away.
+func ofLastKnownGood() []Mutant {
+	const file, pkg = "provider/lastgood.go", "./provider"
+	return []Mutant{
+		{Fault: "the last known good stands where access was taken away", Class: NotEnforced, File: file, Package: pkg,
+			Old: "case ratify.RegistryUnavailable, ratify.RateLimited,", New: "case ratify.RegistryUnavailable, ratify.RegistryAuth, ratify.RateLimited,"},
+		{Fault: "the last known good stands where nobody asked for it", Class: NotEnforced, File: file, Package: pkg,
+			Old: "\tif lasting == 0 || v.report.Code", New: "\tif lasting = max(lasting, time.Hour); lasting == 0 || v.report.Code"},
+		{Fault: "the last known good outlives the certificate", Class: Expired, File: file, Package: pkg,
+			Old: "notAfter := time.Unix(v.report.NotAfter, 0); notAfter.Before(end) {", New: "notAfter := time.Unix(v.report.NotAfter, 0); notAfter.IsZero() {"},
+		{Fault: "the last known good outlives a refusal of its evidence", Class: CacheOutlives, File: file, Package: pkg,
+			Old: "\t\tw.g.verdicts.Delete(w.key)\n", New: "\t\t_ = w.g\n"},
+		{Fault: "a report of the last known good does not say so", Class: NotEnforced, File: "report.go", Package: ".",
+			Old: "r.Stale, r.StaleCode, r.VerifiedAt = true, problem.Code, r.Timestamp", New: "r.Stale, r.StaleCode, r.VerifiedAt = false, problem.Code, r.Timestamp"},
+		{Fault: "a report of the last known good has no end of its own", Class: CacheOutlives, File: "report.go", Package: ".",
+			Old: "r.NotAfter, r.FreshUntil = min(r.NotAfter, end.Unix()), now", New: "r.NotAfter, r.FreshUntil = max(r.NotAfter, end.Unix()), now"},
 	}
 }

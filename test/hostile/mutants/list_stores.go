@@ -4,8 +4,12 @@ package main
 func ofStores() []Mutant {
 	const file, pkg = "store/oras/repository.go", "./store/oras"
 	return []Mutant{
-		{Fault: "a body of another digest is content", Class: OtherThingRun, File: file, Package: pkg,
+		{Fault: "a body of another digest is content", Class: OtherThingRun, File: "internal/content/read.go", Package: "./internal/content",
 			Old: "case digest.NewDigest(desc.Digest.Algorithm(), hash) != desc.Digest:", New: "case size < 0:"},
+		{Fault: "what is longer than is read is taken for the whole", Class: TwoReadings, File: "internal/content/read.go", Package: "./internal/content",
+			Old: "case int64(len(data)) > limit:", New: "case int64(len(data)) > limit+1:"},
+		{Fault: "what somebody else wrote is read without a bound", Class: Endless, File: "internal/content/read.go", Package: "./internal/content",
+			Old: "io.ReadAll(io.LimitReader(r, limit+1))", New: "io.ReadAll(r)"},
 		{Fault: "a manifest of another digest is the one asked for", Class: OtherThingRun, File: file, Package: pkg,
 			Old: "if wanted != \"\" && algorithm.FromBytes(data) != wanted {", New: "if wanted != \"\" && algorithm.FromBytes(data) == \"\" {"},
 		{Fault: "content of another size is the descriptor's", Class: BadSize, File: "internal/content/content.go", Package: "./internal/content",
@@ -34,12 +38,12 @@ func ofStores() []Mutant {
 			Old: "encoding != \"\" && !strings.EqualFold(encoding, \"identity\") {", New: "encoding == \"\\x00\" {"},
 		{Fault: "redirects have no end", Class: Endless, File: "store/oras/session.go", Package: pkg,
 			Old: "case len(via) > maxRedirects:", New: "case len(via) > 100*maxRedirects:"},
-		{Fault: "a token's answer has no bound", Class: WorkWithoutBound, File: "store/oras/session.go", Package: pkg,
-			Old: "resp.Body = limitBody(resp.Body, maxTokenAnswerBytes)", New: "resp.Body = limitBody(resp.Body, 1000*maxTokenAnswerBytes)"},
+		{Fault: "a token's answer has no bound", Class: WorkWithoutBound, File: "store/oras/token.go", Package: pkg,
+			Old: "content.Read(resp.Body, maxTokenAnswerBytes)", New: "content.Read(resp.Body, 1000*maxTokenAnswerBytes)"},
 		{Fault: "credentials go along with a redirect", Class: CredentialLeak, File: "store/oras/session.go", Package: pkg,
 			Old: "\tif !isToken && !s.isRegistry(req.URL) {\n\t\tdelete(sent.Header, \"Authorization\")", New: "\tif !isToken && !s.isRegistry(req.URL) {\n\t\tsent.Header.Set(\"Authorization\", \"Basic \"+s.cred.Password)"},
-		{Fault: "the credential is for every host that asks", Class: CredentialLeak, File: "store/oras/session.go", Package: pkg,
-			Old: "if !s.isRegistry(&url.URL{Scheme: s.scheme, Host: hostport}) {\n\t\treturn auth.EmptyCredential, nil", New: "if hostport == \"\" {\n\t\treturn auth.EmptyCredential, nil"},
+		{Fault: "whoever a redirect leads to may ask for the credential", Class: CredentialLeak, File: "store/oras/session.go", Package: pkg,
+			Old: "if isToken || !s.isRegistry(resp.Request.URL) {", New: "if isToken {"},
 		{Fault: "a token server may be anywhere", Class: CredentialLeak, File: "store/oras/session.go", Package: pkg,
 			Old: "if (secure || plain) && matchAny(s.authHosts, u) {", New: "if secure || plain || matchAny(s.authHosts, u) {"},
 		{Fault: "a redirect may lead anywhere", Class: DialedElsewhere, File: "store/oras/session.go", Package: pkg,
@@ -49,7 +53,7 @@ func ofStores() []Mutant {
 		{Fault: "an address may have a user name in it", Class: CredentialLeak, File: "store/oras/session.go", Package: pkg,
 			Old: "\tif u.User != nil {\n\t\treturn &ratify.Error{", New: "\tif u.User != nil && u.Host == \"\" {\n\t\treturn &ratify.Error{"},
 		{Fault: "a token server redirects to another", Class: CredentialLeak, File: "store/oras/session.go", Package: pkg,
-			Old: "case purposeOf(req) == forToken && origin(first.URL) != origin(req.URL):", New: "case purposeOf(req) == forToken && first.URL == nil:"},
+			Old: "if isToken && resp.StatusCode/100 == 3 {", New: "if isToken && resp.StatusCode/100 == 33 {"},
 		{Fault: "a pattern of hosts holds those that end alike", Class: CredentialLeak, File: "store/oras/hosts.go", Package: pkg,
 			Old: "name = name[1:]\n", New: "name = name[2:]\n"},
 		{Fault: "a token is shared by all credentials", Class: CredentialLeak, File: "store/oras/token.go", Package: pkg,
@@ -63,10 +67,25 @@ func ofStores() []Mutant {
 		{Fault: "an address within an address is not looked at", Class: DialedElsewhere, File: "internal/netguard/netguard.go", Package: "./internal/netguard",
 			Old: "addr = addr.WithZone(\"\").Unmap()\n", New: "addr = addr.WithZone(\"\")\n"},
 		{Fault: "what a registry wrote of an error is shown as it is", Class: SecretShown, File: "store/oras/failure.go", Package: pkg,
-			Old: "func (e outsideError) Error() string { return ratify.Quote(e.err.Error()) }", New: "func (e outsideError) Error() string { return e.err.Error() }"},
-		{Fault: "what lies below a directory of layouts may lie elsewhere", Class: DialedElsewhere, File: "store/ocilayout/ocilayout.go", Package: "./store/ocilayout",
-			Old: "f, err := root.Open(name)", New: "f, err := os.Open(path.Join(s.path, name))"},
+			Old: "\tif isOwn(e.err) {\n\t\treturn ratify", New: "\tif e.err != nil {\n\t\treturn ratify"},
 		{Fault: "a layout's blob of another digest is content", Class: OtherThingRun, File: "store/ocilayout/ocilayout.go", Package: "./store/ocilayout",
 			Old: "if d.Algorithm().FromBytes(data) != d {", New: "if d.Algorithm().FromBytes(data) == \"\" {"},
+	}
+}
+
+// ofBreaker are faults in what keeps requests from servers that are away.
+func ofBreaker() []Mutant {
+	const file, pkg = "store/oras/breaker.go", "./store/oras"
+	return []Mutant{
+		{Fault: "a registry that is away is asked for ever", Class: WorkWithoutBound, File: file, Package: pkg,
+			Old: "b.failures < tripAfter ||", New: "b.failures < 1000000*tripAfter ||"},
+		{Fault: "a failing image makes its registry suspect at once", Class: StrangerDecides, File: file, Package: pkg,
+			Old: "b.failures < tripAfter ||", New: "b.failures < 1 ||"},
+		{Fault: "an answer clears nobody", Class: StrangerDecides, File: file, Package: pkg,
+			Old: "\tcase o == gotAnswer:\n\t\tchange = all.remove(g.key, b)\n", New: "\tcase o == gotAnswer && b == nil:\n\t\tchange = all.remove(g.key, b)\n"},
+		{Fault: "a server that is away is never probed", Class: WorkWithoutBound, File: file, Package: pkg,
+			Old: "if b.probe == nil && !time.Now().Before(b.next) {", New: "if b.probe == nil && b.next.IsZero() {"},
+		{Fault: "what this machine lacks is the server's fault", Class: StrangerDecides, File: file, Package: pkg,
+			Old: "errors.As(err, &forbidden) || isLocal(err) {", New: "errors.As(err, &forbidden) {"},
 	}
 }
