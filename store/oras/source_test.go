@@ -506,7 +506,7 @@ func TestRefusedAnswerIsForgotten(t *testing.T) {
 	f := locked(t, c, "rotated", plantedSecret)
 	p := newProgram(t, `{"Username":"old","Secret":"s"}`)
 	pool := NewPool()
-	pool.refusedFor = 100 * time.Millisecond
+	pool.refusedFor = time.Second // more than two reads take
 	store := newStore(t, Deps{Pool: pool}, withSources(t, f, p.helper(t)))
 	checkFailure(t, resolveTag(t.Context(), open(t, store, f.repository()), c), ratify.RegistryAuth)
 	checkFailure(t, resolveTag(t.Context(), open(t, store, f.repository()), c), ratify.RegistryAuth)

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/internal/content"
@@ -118,10 +120,10 @@ func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Schem
 		from := time.Now()
 		text, err := fetch(fetching)
 		if err != nil {
-			return "", fetching.cause(err)
+			return "", (*session)(c).tokenFailure(scheme, fetching.cause(err))
 		}
 		if len(text) > maxTokenBytes || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-			return "", errors.New("the token is too long for a header, or has characters that no header holds")
+			return "", (*session)(c).badToken("with a token that no header can hold")
 		}
 		t := newToken(text, fetching.life, from)
 		t.by = by
@@ -142,6 +144,18 @@ func (c *tokenCache) Set(ctx context.Context, registry string, scheme auth.Schem
 		(*session)(c).remember(asker)
 		return result.Val.(string), nil
 	}
+}
+
+// tokenFailure tells what is wrong with what a token server has answered from what went wrong on the way, which has words
+// of its own.
+func (s *session) tokenFailure(scheme auth.Scheme, err error) error {
+	var known *ratify.Error
+	var request *url.Error
+	var status *errcode.ErrorResponse
+	if scheme != auth.SchemeBearer || errors.As(err, &known) || errors.As(err, &request) || errors.As(err, &status) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return s.badToken("without a token that can be used")
 }
 
 // remember keeps the challenge that has led to a token: other repositories of the registry will be challenged alike.
@@ -277,11 +291,11 @@ func (s *session) readToken(resp *http.Response, c *call) error {
 	resp.Body = io.NopCloser(bytes.NewReader(data))
 	switch {
 	case errors.Is(err, content.ErrTooLarge):
-		return s.badToken(fmt.Sprintf("longer than %d bytes", maxTokenAnswerBytes))
+		return s.badToken(fmt.Sprintf("that is longer than %d bytes", maxTokenAnswerBytes))
 	case err != nil:
 		return &bodyError{err: err, from: s.tokenServer()}
 	case !json.Valid(data):
-		return s.badToken("malformed")
+		return s.badToken("that is malformed")
 	}
 	var said struct {
 		ExpiresIn float64 `json:"expires_in"`
@@ -296,5 +310,5 @@ func (s *session) readToken(resp *http.Response, c *call) error {
 func (s *session) tokenServer() string { return "the token server of " + s.quotedName() }
 
 func (s *session) badToken(what string) error {
-	return &ratify.Error{Code: ratify.RegistryInvalid, Message: s.tokenServer() + " gave an answer that is " + what}
+	return &ratify.Error{Code: ratify.RegistryInvalid, Message: s.tokenServer() + " gave an answer " + what}
 }
