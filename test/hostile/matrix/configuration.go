@@ -247,13 +247,15 @@ func (w *world) tryConfiguration(ctx context.Context, c *cell, m misconfiguratio
 			return errors.Join(fmt.Errorf("%s: %w", m.name, err), p.Stop())
 		}
 	}
-	c.got, c.problem = askOnce(ctx, p, w.image.At(h.Addr))
+	c.key = w.image.At(h.Addr)
+	c.got, c.problem = askOnce(ctx, p, c.key)
 	c.requests = h.Count(lab.Any)
 	other, err := askOnce(ctx, p, w.unsigned.PinnedAt(h.Addr))
 	if other.class == verified {
 		err = errors.Join(err, errors.New("an image that nobody signed is admitted"))
 	}
-	c.problem = errors.Join(c.problem, err, c.judge())
+	c.problem = errors.Join(c.problem, err)
+	c.settle(ctx, p)
 	return p.Stop()
 }
 

@@ -175,9 +175,10 @@ func (w *world) tryDirectory(ctx context.Context, c *cell, s spoiling, config st
 		}
 	}
 	before := h.Count(lab.Any)
-	c.got, c.problem = askOnce(ctx, p, w.image.At(h.Addr))
+	c.key = w.image.At(h.Addr)
+	c.got, c.problem = askOnce(ctx, p, c.key)
 	c.requests = h.Count(lab.Any) - before
-	c.problem = errors.Join(c.problem, c.judge())
+	c.settle(ctx, p)
 	return p.Stop()
 }
 
@@ -243,16 +244,23 @@ func (w *world) tryEnd(ctx context.Context, c *cell, e end) error {
 	if err != nil {
 		return err
 	}
-	image, root, err := w.signEnding(ctx, e, h.Port(), responds.URL(""), responder)
+	authority, root, err := w.newRoot(h.Port(), responds.URL(""), responder)
 	if err != nil {
 		return err
 	}
-	// A certificate and a signature that have ended in a second's course have ended at its end.
-	until := time.Now().Add(soon + time.Second)
 	p, err := w.serve(ctx, lab.Settings{
 		Registries: []map[string]any{w.lab.Entry(h, nil)}, TrustFiles: []string{root}, Notation: map[string]any{"allowPrivateRevocation": true},
 		Top: map[string]any{"cache": map[string]any{"ttl": "60s", "tagTTL": "1s"}, "gatekeeperCacheTTL": "1s"},
 	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.outlive(ctx, p, c, e, authority, h, responds, responder), p.Stop())
+}
+
+// outlive has an image verified, waits until something has ended, and asks again.
+func (w *world) outlive(ctx context.Context, p *lab.Program, c *cell, e end, authority *notationtest.Authority, h, responds *lab.Host, responder *notationtest.Responder) error {
+	image, err := w.signEnding(ctx, e, h.Port(), authority)
 	if err != nil {
 		return err
 	}
@@ -261,32 +269,34 @@ func (w *world) tryEnd(ctx context.Context, c *cell, e end) error {
 		err = fmt.Errorf("%s: before it had ended it was %s: %s", e.name, first.outcome, first.text)
 	}
 	if err != nil {
-		return errors.Join(err, p.Stop())
+		return err
 	}
 	if e.change != nil {
 		e.change(h, responder)
 	}
-	select {
-	case <-time.After(time.Until(until)):
-	case <-ctx.Done():
-	}
+	// A certificate and a signature that end within a second have ended after it.
+	pause(ctx, soon+time.Second)
 	before := h.Count(lab.Any) + responds.Count(lab.Any)
-	c.got, c.problem = askOnce(ctx, p, image.At(h.Addr))
+	c.key = image.At(h.Addr)
+	c.got, c.problem = askOnce(ctx, p, c.key)
 	c.requests = h.Count(lab.Any) + responds.Count(lab.Any) - before
-	c.problem = errors.Join(c.problem, c.judge())
-	return p.Stop()
+	c.settle(ctx, p)
+	return nil
 }
 
-// signEnding makes an image with a signature that ends as the cell says, and the file of its root.
-func (w *world) signEnding(ctx context.Context, e end, name, url string, responder *notationtest.Responder) (image lab.Image, root string, err error) {
+// newRoot makes an authority whose certificates name the responder, and the file of its root.
+func (w *world) newRoot(name, url string, responder *notationtest.Responder) (*notationtest.Authority, string, error) {
 	authority, err := notationtest.NewAuthority(notationtest.AuthorityOptions{OCSPURL: url})
 	if err != nil {
-		return image, "", err
+		return nil, "", err
 	}
 	responder.Add(authority)
-	if root, err = w.lab.WriteFile("root-"+name+".crt", authority.PEM()); err != nil {
-		return image, "", err
-	}
+	file, err := w.lab.WriteFile("root-"+name+".crt", authority.PEM())
+	return authority, file, err
+}
+
+// signEnding makes an image with a signature that ends as the cell says.
+func (w *world) signEnding(ctx context.Context, e end, name string, authority *notationtest.Authority) (lab.Image, error) {
 	leaf, options := notationtest.LeafOptions{}, notationtest.SignOptions{}
 	if e.certificate {
 		leaf.NotAfter = time.Now().Add(soon)
@@ -296,10 +306,11 @@ func (w *world) signEnding(ctx context.Context, e end, name, url string, respond
 	}
 	signer, err := authority.Issue(leaf)
 	if err != nil {
-		return image, "", err
+		return lab.Image{}, err
 	}
-	if image, err = w.registry.PutImage("ending-" + name); err == nil {
+	image, err := w.registry.PutImage("ending-" + name)
+	if err == nil {
 		_, err = w.registry.Sign(ctx, image, signer, options)
 	}
-	return image, root, err
+	return image, err
 }

@@ -44,6 +44,8 @@ func (w wants) forStep(at lab.Step) []outcome {
 	switch at {
 	case lab.OCSP, lab.CRL, lab.Timestamp:
 		return w.revocation
+	case lab.ReferrersTag: // is a list, too
+		return w.forStep(lab.Referrers)
 	}
 	return w.registry
 }
@@ -87,7 +89,7 @@ const (
 )
 
 func registrySteps() []lab.Step {
-	return []lab.Step{lab.Resolve, lab.Manifest, lab.Referrers, lab.SignatureManifest, lab.Blob}
+	return []lab.Step{lab.Resolve, lab.Manifest, lab.Referrers, lab.ReferrersTag, lab.CosignTag, lab.SignatureManifest, lab.Blob}
 }
 
 func revocationSteps() []lab.Step { return []lab.Step{lab.OCSP, lab.CRL, lab.Timestamp} }
@@ -160,8 +162,10 @@ func expectedOfConnections() map[string]wants {
 	return map[string]wants{
 		"reset before the answer": cut, "end before the answer": cut, "reset in mid body": cut, "end in mid body": cut, "garbage": cut,
 		"head of a mebibyte": cut, "silence": silence, "head, then silence": silence, "silence in mid body": silence,
-		"one byte a second":  silence,
-		"chunks without end": {registry: late(), revocation: late(), at: map[lab.Step][]outcome{lab.Referrers: invalid()}}, // it has no media type
+		"one byte a second": silence,
+		"chunks without end": {registry: late(), revocation: late(), at: map[lab.Step][]outcome{
+			lab.Referrers: invalid(), lab.ReferrersTag: either(invalid(), late()), // it has no media type
+		}},
 	}
 }
 
@@ -177,7 +181,7 @@ func expectedOfStatuses() map[string]wants {
 		"404": {registry: invalid(), revocation: unrevoked(), at: map[lab.Step][]outcome{
 			lab.Resolve: is(refused, "SUBJECT_NOT_FOUND"), lab.Manifest: is(refused, "SUBJECT_NOT_FOUND"),
 			// The tag that takes the API's place is looked for then, and is not there, either.
-			lab.Referrers: is(refused, "NO_REFERRERS"),
+			lab.Referrers: is(refused, "NO_REFERRERS"), lab.CosignTag: is(refused, "NO_REFERRERS"),
 		}},
 	}
 }
@@ -203,6 +207,8 @@ func expectedOfBodies() map[string]wants {
 			// The bit may be in an annotation, which decides nothing.
 			lab.Referrers: either(admitted(), invalid(), malformed(), is(refused, "NO_SIGNATURE")),
 			lab.Token:     either(noAccess(), invalid(), unavailable(), admitted()),
+			// What is under the tag then may be none of cosign's, or refer to what is not there.
+			lab.CosignTag: either(admitted(), invalid(), malformed(), is(refused, "NO_REFERRERS", "SUBJECT_MISMATCH", "SIGNATURE_INVALID", "NO_SIGNATURE")),
 		}},
 	}
 }
@@ -239,10 +245,12 @@ func digestFaults() []fault {
 			lab.Resolve: is(refused, "NO_REFERRERS"),
 			// The list is another image's.
 			lab.Referrers: is(refused, "SUBJECT_MISMATCH"),
+			// It is another tool's, and so nothing of cosign's is there.
+			lab.CosignTag: is(refused, "NO_REFERRERS"),
 		}}},
 		{name: "layers and manifests in one", do: rewritten(func(m map[string]any) { m["manifests"] = []any{} }), want: wants{
-			registry: invalid(), empty: plus(none, emptyAt(onlyManifests, lab.Referrers, lab.Blob)),
-			at: map[lab.Step][]outcome{lab.Resolve: is(refused, "SUBJECT_INVALID")},
+			registry: invalid(), empty: plus(none, emptyAt(onlyManifests, lab.Referrers, lab.ReferrersTag, lab.Blob)),
+			at: map[lab.Step][]outcome{lab.Resolve: is(refused, "SUBJECT_INVALID"), lab.CosignTag: is(refused, "EVIDENCE_INVALID")},
 		}},
 	}
 }
@@ -267,20 +275,25 @@ func rewritten(change func(map[string]any)) func(*staged) lab.Script {
 
 // listFaults are lists of referrers that lie, or never end.
 func listFaults() []fault {
-	none := emptyAt(onlyLists, append(revocationSteps(), lab.Resolve, lab.Manifest, lab.SignatureManifest, lab.Blob, lab.Token)...)
+	none := emptyAt(onlyLists, append(revocationSteps(), lab.Resolve, lab.Manifest, lab.CosignTag, lab.SignatureManifest, lab.Blob, lab.Token)...)
 	list := func(outcomes ...[]outcome) wants {
 		return wants{at: map[lab.Step][]outcome{lab.Referrers: either(outcomes...)}, empty: none}
 	}
+	pages := func(outcomes ...[]outcome) wants {
+		want := list(outcomes...)
+		want.empty = plus(none, emptyAt("a list under a tag has no pages", lab.ReferrersTag))
+		return want
+	}
 	return []fault{
 		// The first page has what decides.
-		{name: "a page that follows itself", do: next(func(_ *staged, x *lab.Exchange) string { return x.Target }, true), want: list(admitted())},
-		{name: "pages without end", do: next(func(_ *staged, x *lab.Exchange) string { return fmt.Sprintf("%s?page=%d", x.Path, x.StepN) }, false), want: list(tooMuch())},
-		{name: "next page on another host", do: next(func(s *staged, x *lab.Exchange) string { return "https://" + s.canary + x.Path }, true), want: list(notAllowed())},
-		{name: "next page over http", do: next(func(_ *staged, x *lab.Exchange) string { return "http://" + x.Authority + x.Path + "?page=2" }, true), want: list(notAllowed())},
-		{name: "next page with a user's name", do: next(func(_ *staged, x *lab.Exchange) string { return "https://me@" + x.Authority + x.Path + "?page=2" }, true), want: list(notAllowed())},
+		{name: "a page that follows itself", do: next(func(_ *staged, x *lab.Exchange) string { return x.Target }, true), want: pages(admitted())},
+		{name: "pages without end", do: next(func(_ *staged, x *lab.Exchange) string { return fmt.Sprintf("%s?page=%d", x.Path, x.StepN) }, false), want: pages(tooMuch())},
+		{name: "next page on another host", do: next(func(s *staged, x *lab.Exchange) string { return "https://" + s.canary + x.Path }, true), want: pages(notAllowed())},
+		{name: "next page over http", do: next(func(_ *staged, x *lab.Exchange) string { return "http://" + x.Authority + x.Path + "?page=2" }, true), want: pages(notAllowed())},
+		{name: "next page with a user's name", do: next(func(_ *staged, x *lab.Exchange) string { return "https://me@" + x.Authority + x.Path + "?page=2" }, true), want: pages(notAllowed())},
 		{name: "next page of another repository", do: next(func(_ *staged, x *lab.Exchange) string {
 			return "/v2/other/referrers/" + x.Path[strings.LastIndexByte(x.Path, '/')+1:]
-		}, true), want: list(notAllowed())},
+		}, true), want: pages(notAllowed())},
 		{name: "a million descriptors", do: millionDescriptors, want: list(tooMuch())},
 		{name: "descriptors of size -1", do: resized("-1"), want: list(malformed())},
 		{name: "descriptors of size 2^31", do: resized("2147483648"), want: list(malformed(), tooMuch())},

@@ -108,6 +108,11 @@ func Names(ctx context.Context, env promise.Env) (report promise.Report, err err
 			}
 		}
 	}
+	known, h, err := d.host(&cell{}, namings()[0].answer, lab.HostOptions{Server: w.registry})
+	if err != nil {
+		return report, err
+	}
+	entries = append(entries, w.lab.Entry(h, map[string]any{"host": known, "allowPrivate": nil}))
 	if _, err := w.lab.Resolver(lab.ResolverAddress, func(q lab.Question) lab.Names { return d.names[q.Name] }); err != nil {
 		return report, err
 	}
@@ -115,10 +120,15 @@ func Names(ctx context.Context, env promise.Env) (report promise.Report, err err
 	if err != nil {
 		return report, err
 	}
+	stop, err := w.beside(ctx, p, w.image.PinnedAt(known))
+	if err != nil {
+		return report, errors.Join(err, p.Stop())
+	}
 	ask(ctx, p, cells, parallelRevocation)
+	err = stop()
 	report.Tables = []promise.Table{table(namesTitle, nameSteps(), cells)}
 	report.Results = w.results("faults of names", cells)
-	return report, p.Stop()
+	return report, errors.Join(err, p.Stop())
 }
 
 // stage makes the hosts of a cell. The one whose name is wrong is the registry, its token server, or the responder.
@@ -139,9 +149,14 @@ func (d *directory) stage(ctx context.Context, c *cell, n naming) (entry map[str
 		if err != nil {
 			return nil, "", err
 		}
-		if image, root, err = d.signEnding(ctx, end{}, name, "http://"+name, responder); err != nil {
+		authority, file, err := d.newRoot(name, "http://"+name, responder)
+		if err != nil {
 			return nil, "", err
 		}
+		if image, err = d.signEnding(ctx, end{}, name, authority); err != nil {
+			return nil, "", err
+		}
+		root = file
 	}
 	answer := n.answer
 	if c.step != lab.Resolve {

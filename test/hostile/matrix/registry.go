@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/ratify-provider/ratify/test/hostile/lab"
@@ -15,6 +16,7 @@ func attachedTo(descriptors ...ocispec.Descriptor) []ocispec.Descriptor { return
 func (w *world) askRegistries(ctx context.Context) ([]*cell, error) {
 	cells := w.cells(append(registrySteps(), lab.Token))
 	var entries []map[string]any
+	var tagged []string
 	for _, c := range cells {
 		if c.empty != "" {
 			continue
@@ -24,12 +26,17 @@ func (w *world) askRegistries(ctx context.Context) ([]*cell, error) {
 			return nil, fmt.Errorf("stage %s at %s: %w", c.fault.name, c.step, err)
 		}
 		entries = append(entries, entry)
+		if c.step == lab.CosignTag {
+			tagged = append(tagged, strings.TrimSuffix(c.key, ":"+w.bundled.Tag))
+		}
 	}
 	known, err := w.lab.Host(lab.HostOptions{Name: "registry that is well", Address: w.address(), Server: w.registry})
 	if err != nil {
 		return nil, err
 	}
-	p, err := w.serve(ctx, lab.Settings{Registries: append(entries, w.lab.Entry(known, nil))})
+	settings := lab.Settings{Registries: append(entries, w.lab.Entry(known, nil))}
+	settings.Verifiers, settings.Policies = w.byKey(tagged)
+	p, err := w.serve(ctx, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +63,9 @@ func (w *world) stageRegistry(c *cell) (map[string]any, error) {
 		more["authHosts"] = []string{server.Addr}
 		s.host = server
 	}
+	if c.step == lab.ReferrersTag {
+		options.Server = w.withTag
+	}
 	registry, err := w.newHost(c, options)
 	if err != nil {
 		return nil, err
@@ -66,9 +76,15 @@ func (w *world) stageRegistry(c *cell) (map[string]any, error) {
 	if c.step != lab.Token {
 		s.host = registry
 	}
-	c.key = w.image.At(registry.Addr)
-	if c.step == lab.Manifest {
+	switch c.step {
+	case lab.Manifest:
 		c.key = w.image.PinnedAt(registry.Addr)
+	case lab.ReferrersTag:
+		c.key = w.listed.At(registry.Addr)
+	case lab.CosignTag:
+		c.key = w.bundled.At(registry.Addr)
+	default:
+		c.key = w.image.At(registry.Addr)
 	}
 	return w.lab.Entry(registry, more), c.fault.befall(s)
 }

@@ -86,7 +86,7 @@ func (w *world) results(about string, cells []*cell) []promise.Result {
 		bound, what = bound+w.delay, what+", on a machine that does other things too"
 	}
 	if again > 0 {
-		note += fmt.Sprintf("; %d that were late were asked again, one after the other, and the second time counts", again)
+		note += fmt.Sprintf("; %d that were late were asked again, one after the other, and the last time counts", again)
 	}
 	return []promise.Result{
 		{

@@ -14,6 +14,7 @@ import (
 	"github.com/ratify-provider/ratify/test/fixture"
 	"github.com/ratify-provider/ratify/test/hostile/lab"
 	"github.com/ratify-provider/ratify/test/hostile/promise"
+	"github.com/ratify-provider/ratify/verifier/cosign/cosigntest"
 	"github.com/ratify-provider/ratify/verifier/notation/notationtest"
 )
 
@@ -24,8 +25,13 @@ type world struct {
 	registry  *lab.Registry
 	image     lab.Image // signed by whom the configuration trusts
 	unsigned  lab.Image
-	other     map[lab.Step][]byte // what another image has at each step
-	canary    string              // an address that nobody may be led to
+	withTag   *lab.Registry          // has no referrers API
+	listed    lab.Image              // is there, signed
+	attached  *notationtest.Artifact // another image's signature
+	bundled   lab.Image              // signed with a key, under cosign's tag
+	keyFile   string                 // of the key
+	other     map[lab.Step][]byte    // what another image has at each step
+	canary    string                 // an address that nobody may be led to
 	addresses atomic.Uint32
 	hosts     atomic.Int64
 	delay     time.Duration // see beside
@@ -51,7 +57,7 @@ func newWorld(ctx context.Context, env promise.Env) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{env: env, lab: l, registry: &lab.Registry{}}
+	w := &world{env: env, lab: l, registry: &lab.Registry{}, withTag: &lab.Registry{NoReferrersAPI: true}}
 	if err := w.fill(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -72,17 +78,20 @@ func (w *world) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	attached, err := w.registry.Sign(ctx, neighbour, w.lab.Signer, notationtest.SignOptions{})
+	w.attached, err = w.registry.Sign(ctx, neighbour, w.lab.Signer, notationtest.SignOptions{})
 	if err != nil {
 		return err
 	}
-	list := attached.ManifestDescriptor
+	list := w.attached.ManifestDescriptor
 	list.ArtifactType = notationtest.ArtifactType
 	w.other = map[lab.Step][]byte{
-		lab.Resolve: w.unsigned.Manifest, lab.Manifest: w.unsigned.Manifest, lab.SignatureManifest: attached.Manifest,
-		lab.Blob: attached.Envelope, lab.Referrers: lab.Index(attachedTo(list)).Body,
+		lab.Resolve: w.unsigned.Manifest, lab.Manifest: w.unsigned.Manifest, lab.SignatureManifest: w.attached.Manifest,
+		lab.Blob: w.attached.Envelope, lab.Referrers: lab.Index(attachedTo(list)).Body,
 	}
 	if w.image, err = w.registry.PutSigned(ctx, repository, w.lab.Signer); err != nil {
+		return err
+	}
+	if err := w.fillTags(ctx); err != nil {
 		return err
 	}
 	w.strangerRoot = notationtest.PEM(w.lab.Stranger.Chain[len(w.lab.Stranger.Chain)-1])
@@ -93,6 +102,32 @@ func (w *world) fill(ctx context.Context) error {
 	}
 	w.otherCertificate, err = os.ReadFile(filepath.Join(pki.CertDir, certFile))
 	return err
+}
+
+// fillTags makes the images whose evidence is under tags.
+func (w *world) fillTags(ctx context.Context) (err error) {
+	w.other[lab.ReferrersTag], w.other[lab.CosignTag] = w.other[lab.Referrers], w.other[lab.SignatureManifest]
+	if w.listed, err = w.withTag.PutSigned(ctx, repository, w.lab.Signer); err != nil {
+		return err
+	}
+	// After the image, which is another one than the neighbour then: what is pushed is told apart by its number.
+	w.withTag.PutNotation(repository, w.attached)
+	key, err := cosigntest.NewKey(cosigntest.P256)
+	if err != nil {
+		return err
+	}
+	if w.keyFile, err = w.lab.WriteFile("cosign.pub", key.PublicPEM()); err != nil {
+		return err
+	}
+	if w.bundled, err = w.registry.PutImage("tagged"); err != nil {
+		return err
+	}
+	signed, err := key.SignMessage(cosigntest.Payload("registry.example/any", w.bundled.Descriptor.Digest))
+	if err != nil {
+		return err
+	}
+	w.registry.PutCosign("tagged", cosigntest.Collect(w.bundled.Descriptor.Digest, signed.Layer()))
+	return nil
 }
 
 // address gives each host one of 127.64.0.0/10, which are all this machine's own: what is learned about one host, and the
@@ -156,14 +191,27 @@ func (f fault) befall(s *staged) error {
 // before is the step whose answer comes just before that of a step; empty: the step is the first one.
 func before(at lab.Step) lab.Step {
 	switch at {
-	case lab.Referrers:
+	case lab.Referrers, lab.CosignTag:
 		return lab.Resolve
+	case lab.ReferrersTag:
+		return lab.Referrers
 	case lab.SignatureManifest:
 		return lab.Referrers
 	case lab.Blob:
 		return lab.SignatureManifest
 	}
 	return ""
+}
+
+// byKey is the rest of a configuration in which a policy asks for a key's signature at some repositories.
+func (w *world) byKey(scopes []string) (verifiers, policies []map[string]any) {
+	key := map[string]any{"name": "matrix", "file": w.keyFile}
+	verifiers = []map[string]any{{"name": "cosign", "type": "cosign", "settings": map[string]any{"keys": []any{key}, "cosignTags": true}}}
+	policies = []map[string]any{{"name": "default", "scopes": []string{"*"}, "verifiers": []string{"notation"}}}
+	if len(scopes) > 0 {
+		policies = append(policies, map[string]any{"name": "by-key", "scopes": scopes, "verifiers": []string{"cosign"}})
+	}
+	return verifiers, policies
 }
 
 // serve starts the program with a configuration.
