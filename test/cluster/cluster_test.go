@@ -34,12 +34,15 @@ func TestGatekeepersCertificateServesBothWays(t *testing.T) {
 }
 
 func TestConfigureWebhooks(t *testing.T) {
-	objects, err := gatekeeperObjects(t.Context())
+	objects, err := GatekeeperObjects(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys, err := newPKI()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Recommend(objects); err != nil {
 		t.Fatal(err)
 	}
 	c := &Cluster{pki: keys}
@@ -48,7 +51,7 @@ func TestConfigureWebhooks(t *testing.T) {
 		if kind, _ := o["kind"].(string); !strings.HasSuffix(kind, "WebhookConfiguration") {
 			continue
 		}
-		if err := c.configureWebhooks(o, 1234); err != nil {
+		if err := c.redirectWebhooks(o, 1234); err != nil {
 			t.Fatal(err)
 		}
 		var parsed struct {

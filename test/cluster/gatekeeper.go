@@ -21,8 +21,11 @@ var errNoWebhook = errors.New("the webhook has no path")
 
 // startGatekeeper applies Gatekeeper's own resources, runs its one program with all its roles, and directs the API server's webhooks to it.
 func (c *Cluster) startGatekeeper(ctx context.Context) error {
-	objects, err := gatekeeperObjects(ctx)
+	objects, err := GatekeeperObjects(ctx)
 	if err != nil {
+		return err
+	}
+	if err := c.options.recommend(objects); err != nil {
 		return err
 	}
 	ports, err := freePorts(3)
@@ -33,14 +36,14 @@ func (c *Cluster) startGatekeeper(ctx context.Context) error {
 	for _, o := range objects {
 		switch kind, _ := o["kind"].(string); kind {
 		case "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration":
-			if err := c.configureWebhooks(o, ports[0]); err != nil {
+			if err := c.redirectWebhooks(o, ports[0]); err != nil {
 				return err
 			}
 			webhooks = append(webhooks, o)
 		case "Deployment":
 			// It says how Gatekeeper is set, to whoever reads it; where pods come up, nothing runs in them.
 			if name, _ := o["metadata"].(object)["name"].(string); name == webhookDeployment {
-				resources = append(resources, c.setLikeProcess(o))
+				resources = append(resources, o)
 			}
 		case "Service", "PodDisruptionBudget", "ResourceQuota", "Secret":
 			// Their part is played by the process below, and by the Secret with a certificate of ours.
@@ -68,31 +71,97 @@ func (c *Cluster) startGatekeeper(ctx context.Context) error {
 // webhookDeployment is the one of Gatekeeper's Deployments that answers webhooks.
 const webhookDeployment = "gatekeeper-controller-manager"
 
-// setLikeProcess gives a Deployment the settings that the process has.
-func (c *Cluster) setLikeProcess(deployment object) object {
-	pod, _ := deployment["spec"].(object)["template"].(object)["spec"].(object)
-	for _, item := range pod["containers"].([]any) {
-		container := item.(object)
-		args, _ := container["args"].([]any)
-		for _, setting := range c.settings() {
-			args = append(args, setting)
+// Recommend sets in Gatekeeper's own objects what our installation of Gatekeeper sets.
+func Recommend(objects []map[string]any) error { return (&Options{}).recommend(objects) }
+
+// recommend sets what is recommended, where the options do not say something else: what cannot be asked is refused, the
+// timeouts, mutation only where an image enters (pods on CREATE, their ephemeral containers on UPDATE), so that touching an old
+// pod does not rewrite it, and the arguments.
+func (o *Options) recommend(objects []object) error {
+	for _, object := range objects {
+		switch kind, _ := object["kind"].(string); kind {
+		case "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration":
+			if err := o.recommendWebhooks(object); err != nil {
+				return err
+			}
+		case "Deployment":
+			if err := o.recommendArguments(object); err != nil {
+				return err
+			}
 		}
-		container["args"] = args
 	}
-	return deployment
+	return nil
 }
 
-// settings are what our installation sets of Gatekeeper's arguments.
-func (c *Cluster) settings() []string {
+func (o *Options) recommendWebhooks(configuration object) error {
+	return eachWebhook(configuration, func(webhook object, path string) {
+		webhook["failurePolicy"] = "Fail"
+		switch path {
+		case "/v1/admit":
+			webhook["timeoutSeconds"] = orDefault(o.ValidatingTimeout, defaultValidatingTimeout)
+		case "/v1/mutate":
+			webhook["timeoutSeconds"] = orDefault(o.MutatingTimeout, defaultMutatingTimeout)
+			webhook["rules"] = []object{mutationRule("CREATE", "pods"), mutationRule("UPDATE", "pods/ephemeralcontainers")}
+		}
+	})
+}
+
+// eachWebhook calls with each webhook of a configuration and the path that it asks at.
+func eachWebhook(configuration object, each func(webhook object, path string)) error {
+	webhooks, _ := configuration["webhooks"].([]any)
+	for _, item := range webhooks {
+		webhook, _ := item.(object)
+		client, _ := webhook["clientConfig"].(object)
+		service, _ := client["service"].(object)
+		path, ok := service["path"].(string)
+		if !ok {
+			return fmt.Errorf("read Gatekeeper's manifest: webhook %v: %w", webhook["name"], errNoWebhook)
+		}
+		each(webhook, path)
+	}
+	return nil
+}
+
+// redirectWebhooks points the webhooks at a port of 127.0.0.1.
+func (c *Cluster) redirectWebhooks(configuration object, port int) error {
+	return eachWebhook(configuration, func(webhook object, path string) {
+		webhook["clientConfig"] = object{"url": "https://" + local(port) + path, "caBundle": c.pki.gatekeeper.cert}
+	})
+}
+
+// recommendArguments gives the Deployment that answers webhooks the settings that the process has.
+func (o *Options) recommendArguments(deployment object) error {
+	metadata, _ := deployment["metadata"].(object)
+	if metadata["name"] != webhookDeployment {
+		return nil
+	}
+	spec, _ := deployment["spec"].(object)
+	template, _ := spec["template"].(object)
+	pod, _ := template["spec"].(object)
+	containers, _ := pod["containers"].([]any)
+	if len(containers) == 0 {
+		return errors.New("read Gatekeeper's manifest: its Deployment has no container")
+	}
+	container, _ := containers[0].(object)
+	args, _ := container["args"].([]any)
+	for _, setting := range o.arguments() {
+		args = append(args, setting)
+	}
+	container["args"] = args
+	return nil
+}
+
+// arguments are what our installation sets of Gatekeeper's.
+func (o *Options) arguments() []string {
 	return []string{
 		"--enable-external-data=true",
-		"--external-data-provider-response-cache-ttl=" + orDefault(c.options.ResponseCacheTTL, defaultResponseCacheTTL).String(),
+		"--external-data-provider-response-cache-ttl=" + orDefault(o.ResponseCacheTTL, defaultResponseCacheTTL).String(),
 		fmt.Sprintf("--max-serving-threads=%d", servingThreads),
 	}
 }
 
-// gatekeeperObjects are the resources of Gatekeeper's own manifest.
-func gatekeeperObjects(ctx context.Context) ([]object, error) {
+// GatekeeperObjects are the resources of Gatekeeper's own manifest.
+func GatekeeperObjects(ctx context.Context) ([]map[string]any, error) {
 	source, err := toolSource(ctx, "gatekeeper", "github.com/open-policy-agent/gatekeeper/v3")
 	if err != nil {
 		return nil, err
@@ -133,32 +202,6 @@ func (c *Cluster) applyObjects(ctx context.Context, objects []object) error {
 	return err
 }
 
-// configureWebhooks points the webhooks at a port of 127.0.0.1 and sets what our installation of Gatekeeper sets:
-// what cannot be asked is refused, the timeouts, and mutation only where an image enters (pods on CREATE, their ephemeral
-// containers on UPDATE), so that touching an old pod does not rewrite it.
-func (c *Cluster) configureWebhooks(configuration object, port int) error {
-	webhooks, _ := configuration["webhooks"].([]any)
-	for _, item := range webhooks {
-		webhook, _ := item.(object)
-		client, _ := webhook["clientConfig"].(object)
-		service, _ := client["service"].(object)
-		path, ok := service["path"].(string)
-		if !ok {
-			return fmt.Errorf("read Gatekeeper's manifest: webhook %v: %w", webhook["name"], errNoWebhook)
-		}
-		webhook["clientConfig"] = object{"url": "https://" + local(port) + path, "caBundle": c.pki.gatekeeper.cert}
-		webhook["failurePolicy"] = "Fail"
-		switch path {
-		case "/v1/admit":
-			webhook["timeoutSeconds"] = orDefault(c.options.ValidatingTimeout, defaultValidatingTimeout)
-		case "/v1/mutate":
-			webhook["timeoutSeconds"] = orDefault(c.options.MutatingTimeout, defaultMutatingTimeout)
-			webhook["rules"] = []object{mutationRule("CREATE", "pods"), mutationRule("UPDATE", "pods/ephemeralcontainers")}
-		}
-	}
-	return nil
-}
-
 func mutationRule(operation, resource string) object {
 	return object{"apiGroups": []string{""}, "apiVersions": []string{"v1"}, "operations": []string{operation}, "resources": []string{resource}}
 }
@@ -196,7 +239,7 @@ func (c *Cluster) runGatekeeper(ctx context.Context, ports []int) error {
 		// No audit: it would ask the provider at moments that no test has chosen.
 		"--audit-interval=0", "--api-cache-dir=" + audit,
 		"--exempt-namespace=" + GatekeeperNamespace, "--disable-opa-builtin={http.send}",
-		"--shutdown-delay=0", "--log-denies", "--log-mutations"}, c.settings()...)
+		"--shutdown-delay=0", "--log-denies", "--log-mutations"}, c.options.arguments()...)
 	gatekeeper, err := c.spawn("gatekeeper", []string{"POD_NAMESPACE=" + GatekeeperNamespace, "NAMESPACE=" + GatekeeperNamespace, "CONTAINER_NAME=manager"}, args...)
 	if err != nil {
 		return err
