@@ -36,7 +36,7 @@ func TestWithoutACell(t *testing.T) {
 	if err := report.Err(); err != nil {
 		t.Error(err)
 	}
-	if len(report.Tables[0].Notes) != 1 {
+	if len(report.Tables[0].Notes) != 2 {
 		t.Errorf("the table does not say what was not run: %q", report.Tables[0].Notes)
 	}
 }

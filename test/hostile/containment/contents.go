@@ -27,7 +27,7 @@ func (w *world) bait() []string {
 // addresses are in descriptors: nobody but a runtime that pulls an image has a use for them.
 func (w *world) addresses() []*arena {
 	with := func(name string, change func(*ocispec.Manifest, []string)) *arena {
-		return &arena{kind: "addresses in a manifest", name: name, may: true, build: func(a *arena) error {
+		return &arena{kind: "addresses in a manifest", name: name, must: true, build: func(a *arena) error {
 			var manifest ocispec.Manifest
 			if err := json.Unmarshal(a.image.Manifest, &manifest); err != nil {
 				return err
@@ -45,10 +45,10 @@ func (w *world) addresses() []*arena {
 		with("of annotations", func(m *ocispec.Manifest, urls []string) {
 			m.Annotations = map[string]string{"org.opencontainers.image.source": urls[0], "org.opencontainers.image.base.name": w.canary.Addr + "/base"}
 		}),
-		{kind: "addresses in a manifest", name: "of a signature's envelope", may: true, build: func(a *arena) error {
+		{kind: "addresses in a manifest", name: "of a signature's envelope", must: true, build: func(a *arena) error {
 			return a.signWith(func(m *ocispec.Manifest) { m.Layers[0].URLs, m.Config.URLs = w.bait(), w.bait() })
 		}},
-		{kind: "addresses in a manifest", name: "of the signature's descriptor in the list", may: true, build: func(a *arena) error {
+		{kind: "addresses in a manifest", name: "of the signature's descriptor in the list", must: true, build: func(a *arena) error {
 			a.host.SetScript(lab.On(lab.Referrers, lab.Change(func(answer lab.Answer) lab.Answer {
 				urls, _ := json.Marshal(w.bait()) // texts
 				body := strings.Replace(string(answer.Body), `"digest":`, `"urls":`+string(urls)+`,"digest":`, 1)
@@ -112,7 +112,23 @@ func (w *world) certificates() []*arena {
 		}}
 	}
 	canary := "http://" + w.canary.Addr
+	trusted := func(name string, options notationtest.AuthorityOptions) *arena {
+		return &arena{kind: "addresses in a trusted certificate", name: name, build: func(a *arena) error {
+			signer, root, err := w.lab.NewSigner("trusted "+name, options)
+			if err != nil {
+				return err
+			}
+			w.trustFiles = append(w.trustFiles, root)
+			return a.signOnly(signer)
+		}}
+	}
 	return []*arena{
+		trusted("of an OCSP responder on the loopback interface", notationtest.AuthorityOptions{OCSPURL: canary}),
+		trusted("of a CRL on the loopback interface", notationtest.AuthorityOptions{CRLURL: canary}),
+		trusted("of both, on the loopback interface in another spelling", notationtest.AuthorityOptions{
+			OCSPURL: "http://[::ffff:127.0.0.1]:" + port(w.canary.Addr), CRLURL: "http://localhost:" + port(w.canary.Addr),
+		}),
+		trusted("of a file", notationtest.AuthorityOptions{OCSPURL: "file:///etc/passwd", CRLURL: "file:///etc"}),
 		signed("of an OCSP responder on the loopback interface", notationtest.AuthorityOptions{OCSPURL: canary}),
 		signed("of a CRL on the loopback interface", notationtest.AuthorityOptions{CRLURL: canary}),
 		signed("of both, at another host", notationtest.AuthorityOptions{OCSPURL: w.plain.URL(""), CRLURL: w.plain.URL("")}),

@@ -54,7 +54,7 @@ func (w *world) challenges() []*arena {
 		w.cdnChallenge("Basic", `Basic realm="registry"`),
 		w.cdnChallenge("Bearer", lab.Bearer(w.stranger.URL(tokenPath), "registry", "")),
 		w.cdnChallenge("Bearer, of the registry's own token server", ""),
-		{kind: "allowed", name: "blob by the CDN, which gets no credential", login: elsewhere, may: true, build: func(a *arena) error {
+		{kind: "allowed", name: "blob by the CDN, which gets no credential", login: elsewhere, must: true, build: func(a *arena) error {
 			path := "/blob/" + a.host.Port()
 			a.host.SetScript(lab.On(lab.Blob, func(x *lab.Exchange) {
 				body := x.Correct()
@@ -147,7 +147,7 @@ func (w *world) proxies() (all []*arena) {
 			return func(x *lab.Exchange) { x.Raw([]byte(password + "\r\n")) }
 		}},
 	} {
-		all = append(all, &arena{kind: "proxy", name: proxy.name, build: func(a *arena) error {
+		all = append(all, &arena{kind: "proxy", name: proxy.name, unasked: true, build: func(a *arena) error {
 			name := "proxy of " + a.host.Name
 			password := w.lab.Plant("password of "+name, name)
 			host, err := w.lab.Host(lab.HostOptions{Name: name, Plain: true, Script: proxy.script(a, password.Value)})
@@ -166,7 +166,7 @@ func (w *world) programs() (all []*arena) {
 		{"whose answer is no JSON", `echo '{"Secret":SECRET'`},
 		{"whose answer is too long", `head -c 200000 /dev/zero | tr '\0' 'x'; echo SECRET`},
 	} {
-		all = append(all, &arena{kind: "credential program", name: helper.name, may: true, build: func(a *arena) error {
+		all = append(all, &arena{kind: "credential program", name: helper.name, may: true, unasked: true, build: func(a *arena) error {
 			text := "#!/bin/sh\ncat >/dev/null\n" + strings.ReplaceAll(helper.text, "SECRET", a.password.Value) + "\n"
 			path, err := w.lab.WriteFile("helper-"+a.host.Port(), []byte(text))
 			if err != nil {
@@ -183,11 +183,11 @@ func (w *world) programs() (all []*arena) {
 // another's image, or by another tenant.
 func (w *world) tenants() []*arena {
 	return []*arena{
-		{kind: "pull secret", name: "of the tenant, for the tenant's registry", namespace: "team-a", may: true, build: func(a *arena) error {
+		{kind: "pull secret", name: "of the tenant, for the tenant's registry", namespace: "team-a", must: true, build: func(a *arena) error {
 			return w.pullSecrets(a, map[string]map[string]*lab.Secret{"team-a": {a.at: a.password}})
 		}},
 		{kind: "pull secret", name: "of another tenant", namespace: "team-b", build: func(a *arena) error {
-			return w.pullSecrets(a, map[string]map[string]*lab.Secret{"team-a": {a.at: a.password}})
+			return w.pullSecrets(a, map[string]map[string]*lab.Secret{"team-a": {a.at: a.password}, "team-b": {}})
 		}},
 		{kind: "pull secret", name: "of the tenant, for another registry", namespace: "team-a", build: func(a *arena) error {
 			other := w.lab.Plant("pull secret for "+w.stranger.Name, w.stranger.Name)
@@ -198,11 +198,8 @@ func (w *world) tenants() []*arena {
 			return w.pullSecrets(a, map[string]map[string]*lab.Secret{"team-a": {"x" + a.at: other, a.at + "0": other, "*." + a.at: other}})
 		}},
 		{kind: "pull secret", name: "of the cluster, for a tenant", namespace: "team-a", build: func(*arena) error { return nil }},
-		{kind: "pull secret", name: "with an API server that repeats its token", namespace: "team-a", build: func(a *arena) error {
-			if err := w.pullSecrets(a, nil); err != nil {
-				return err
-			}
-			return nil
+		{kind: "pull secret", name: "with an API server that repeats its token", namespace: "team-a", unasked: true, build: func(a *arena) error {
+			return w.pullSecrets(a, nil)
 		}},
 	}
 }
@@ -235,6 +232,9 @@ func (w *world) pullSecrets(a *arena, of map[string]map[string]*lab.Secret) erro
 
 // object is a service account that names one pull secret, or that Secret.
 func object(kind string, entries map[string]*lab.Secret) lab.Answer {
+	if len(entries) == 0 {
+		return lab.Text(http.StatusOK, `{}`)
+	}
 	if kind == "serviceaccounts" {
 		return lab.Text(http.StatusOK, `{"imagePullSecrets":[{"name":"pull"}]}`)
 	}

@@ -21,8 +21,8 @@ func (w *world) references() (all []*arena) {
 	}
 	add("a way out of the path", "127.0.0.1:"+at+"/../app:v1")
 	add("an address with a scheme", "https://127.0.0.1:"+at+"/app:v1")
-	add("the stranger, which the configuration does not know", w.stranger.Addr+"/app:v1")
 	if !w.cell {
+		add("another host, which the configuration does not know", w.stranger.Addr+"/app:v1")
 		return all
 	}
 	for _, host := range []string{
@@ -41,8 +41,8 @@ func (w *world) references() (all []*arena) {
 func (w *world) rebinding() (all []*arena) {
 	for _, name := range []string{"loopback", "metadata", "private", "mapped", "unspecified"} {
 		for _, when := range []string{"then", "at-once", "before"} {
-			all = append(all, &arena{kind: "rebinding", name: name + " " + when, login: anonymous, may: when == "at-once", build: func(a *arena) error {
-				host := name + "-" + when + rebindDomain
+			all = append(all, &arena{kind: "rebinding", name: name + " " + when, login: anonymous, may: when == "at-once", unasked: when == "before", names: []string{name + "-" + when + rebindDomain}, build: func(a *arena) error {
+				host := a.names[0]
 				for _, address := range []string{"127.0.0.1", lab.MetadataAddress, lab.PrivateAddress} {
 					if _, err := w.lab.Canary("where "+host+" leads", net.JoinHostPort(address, a.host.Port())); err != nil {
 						return err

@@ -19,8 +19,8 @@ func (w *world) report(why error) (promise.Report, error) {
 		if a.host != nil {
 			requests += a.host.Count(lab.Any)
 		}
-		if a.got.Outcome == lab.None || a.got.Outcome == lab.Verified && !a.may {
-			wrong = append(wrong, fmt.Sprintf("%s: %s: %s", a.kind, a.name, a.got))
+		if problem := a.problem(); problem != "" {
+			wrong = append(wrong, fmt.Sprintf("%s: %s: %s: %s", a.kind, a.name, a.got, problem))
 		}
 	}
 	wrong = append(wrong, w.admitted...)
@@ -35,10 +35,15 @@ func (w *world) report(why error) (promise.Report, error) {
 		},
 		{
 			Promise: "P4", What: fmt.Sprintf("connections to %d canaries and forbidden hosts", w.lab.Canaries()),
-			Got: fmt.Sprint(len(touched)), Bound: "0", Held: len(touched) == 0, Note: w.guilty(func(a *arena) string { return join(a.touched) }, join(touched)),
+			Got: fmt.Sprint(len(touched)), Bound: "0", Held: len(touched) == 0, Note: w.guilty(func(a *arena) string {
+				if a.touched == 0 {
+					return ""
+				}
+				return fmt.Sprint(a.touched)
+			}, join(touched)),
 		},
 		{
-			Promise: "P4", What: "images admitted, or not answered for, by a script that leads astray",
+			Promise: "P4", What: "wrong answers to scripts that lead astray",
 			Got: fmt.Sprint(len(wrong)), Bound: "0", Held: len(wrong) == 0, Note: strings.Join(wrong, "; "),
 		},
 	}
@@ -49,6 +54,21 @@ func (w *world) report(why error) (promise.Report, error) {
 	counted, err := w.unaccounted()
 	report.Results = append(report.Results, counted)
 	return report, err
+}
+
+// problem is what is wrong with an answer, "" if nothing is. A script that nobody has met proves nothing.
+func (a *arena) problem() string {
+	switch {
+	case a.got.Outcome == lab.None:
+		return "that is no answer"
+	case a.got.Outcome == lab.Verified && !a.may && !a.must:
+		return "it may not be admitted"
+	case a.got.Outcome != lab.Verified && a.must:
+		return "it must be admitted: " + a.got.Message
+	case a.host != nil && !a.unasked && a.host.Count(lab.Any) == 0:
+		return "nobody has asked the registry: " + a.got.Message
+	}
+	return ""
 }
 
 // unaccounted compares the connections that the kernel has counted with those that came to somebody whom they were meant for.
@@ -90,43 +110,59 @@ func join[T fmt.Stringer](of []T) string {
 
 func size(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
+// A row is scripts that are shown together.
+type row struct {
+	kind, where        string
+	n, requests        int
+	answers            map[string]int
+	touched, leaks, at int
+}
+
 // table shows for each kind of script how many there were and what was answered.
 func (w *world) table(why error) promise.Table {
 	t := promise.Table{
 		Title: "Scripts that lead astray", Columns: []string{"script", "where", "number", "answered", "requests to the registry", "canaries", "secrets"},
 	}
-	type row struct {
-		kind, where        string
-		n, requests        int
-		answers            map[string]int
-		touched, leaks, at int
-	}
-	rows := map[string]*row{}
+	rows, ways := map[string]*row{}, map[string]int{}
 	for i, a := range w.arenas {
-		where := group(a)
-		r := rows[a.kind+where]
+		kind, where := a.kind, group(a)
+		if a.to != "" {
+			ways[kind]++
+			kind = "leads to"
+		}
+		r := rows[kind+where]
 		if r == nil {
-			r = &row{kind: a.kind, where: where, answers: map[string]int{}, at: i}
-			rows[a.kind+where] = r
+			r = &row{kind: kind, where: where, answers: map[string]int{}, at: i}
+			rows[kind+where] = r
 		}
-		r.n++
-		r.answers[a.got.String()]++
-		r.touched, r.leaks = r.touched+len(a.touched), r.leaks+len(a.leaks)
-		if a.host != nil {
-			r.requests += a.host.Count(lab.Any)
-		}
+		r.add(a)
 	}
 	for _, r := range slices.SortedFunc(maps.Values(rows), func(a, b *row) int { return a.at - b.at }) {
-		var answers []string
-		for _, answer := range slices.Sorted(maps.Keys(r.answers)) {
-			answers = append(answers, fmt.Sprintf("%d × %s", r.answers[answer], answer))
-		}
-		t.Rows = append(t.Rows, []string{r.kind, r.where, fmt.Sprint(r.n), strings.Join(answers, ", "), fmt.Sprint(r.requests), fmt.Sprint(r.touched), fmt.Sprint(r.leaks)})
+		t.Rows = append(t.Rows, []string{r.kind, r.where, fmt.Sprint(r.n), counts(r.answers, "× "), fmt.Sprint(r.requests), fmt.Sprint(r.touched), fmt.Sprint(r.leaks)})
 	}
+	t.Notes = append(t.Notes, "Ways to lead elsewhere: "+counts(ways, "by a ")+".")
 	if why != nil {
 		t.Notes = append(t.Notes, fmt.Sprintf("Not run: %s. Names that resolve, rebinding, public, private and link-local addresses, and the kernel's count of connections need one.", why))
 	}
 	return t
+}
+
+func (r *row) add(a *arena) {
+	r.n++
+	r.answers[a.got.String()]++
+	r.touched, r.leaks = r.touched+a.touched, r.leaks+len(a.leaks)
+	if a.host != nil {
+		r.requests += a.host.Count(lab.Any)
+	}
+}
+
+// counts lists how many there are of each.
+func counts(of map[string]int, word string) string {
+	var texts []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		texts = append(texts, fmt.Sprintf("%d %s%s", of[name], word, name))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // group joins the scripts of one kind that differ in the spelling of an address alone.

@@ -3,6 +3,7 @@ package containment
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/ratify-provider/ratify/test/hostile/lab"
@@ -97,25 +98,42 @@ func redirects() []int {
 	return []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect}
 }
 
+// spellings is how many of the ways each target of a cell is led to by: there are many spellings of few addresses, and the ways
+// take turns.
+const spellings = 4
+
 // astray are the scripts by which a registry leads to each target, in every way that it has.
 func (w *world) astray() (all []*arena) {
 	for i, t := range w.targets() {
-		for j, step := range []lab.Step{lab.Resolve, lab.Referrers, lab.SignatureManifest, lab.Blob, lab.Token} {
-			status := redirects()[(i+j)%len(redirects())]
-			all = append(all, &arena{kind: "redirect of the " + string(step), name: t.name, build: func(a *arena) error {
-				a.host.SetScript(lab.On(step, func(x *lab.Exchange) {
-					lab.Status(status, "Location", t.url(a)+x.Target)(x)
-				}))
-				return nil
-			}})
+		ways := w.ways(t, i)
+		if t.cell {
+			ways = slices.Concat(ways, ways)[i*spellings%len(ways):][:spellings]
 		}
-		for _, step := range []lab.Step{lab.Resolve, lab.Referrers, lab.Blob} {
-			all = append(all, &arena{kind: "realm at the " + string(step), name: t.name, build: func(a *arena) error {
-				a.host.SetScript(lab.On(step, lab.Challenge(lab.Bearer(t.url(a)+tokenPath, "registry", "repository:app:pull"))))
-				return nil
-			}})
-		}
-		all = append(all, w.pages(t), w.chain(t), w.fromCDN(t), w.fromAuth(t))
+		all = append(all, ways...)
+	}
+	return all
+}
+
+// ways are those in which a registry can lead to a target. n chooses the statuses.
+func (w *world) ways(t target, n int) (all []*arena) {
+	for j, step := range []lab.Step{lab.Resolve, lab.Referrers, lab.SignatureManifest, lab.Blob, lab.Token} {
+		status := redirects()[(n+j)%len(redirects())]
+		all = append(all, &arena{kind: "redirect of the " + string(step), name: t.name, build: func(a *arena) error {
+			a.host.SetScript(lab.On(step, func(x *lab.Exchange) {
+				lab.Status(status, "Location", t.url(a)+x.Target)(x)
+			}))
+			return nil
+		}})
+	}
+	for _, step := range []lab.Step{lab.Resolve, lab.Referrers, lab.Blob} {
+		all = append(all, &arena{kind: "realm at the " + string(step), name: t.name, build: func(a *arena) error {
+			a.host.SetScript(lab.On(step, lab.Challenge(lab.Bearer(t.url(a)+tokenPath, "registry", "repository:app:pull"))))
+			return nil
+		}})
+	}
+	all = append(all, w.pages(t), w.chain(t), w.fromCDN(t), w.fromAuth(t))
+	for _, a := range all {
+		a.to = t.name
 	}
 	return all
 }

@@ -37,13 +37,16 @@ type world struct {
 	arenas  []*arena
 	config  string
 	program *lab.Program
+	tenancy *lab.Program // the same, with tenancy: keys name a namespace there, and must not elsewhere
 	watch   *lab.Watch
-	touched int // how many touches are known
+	noticed int // how many touches are known
 
-	commandStride, commandsRun int
-	admitted                   []string // by commands
-	before                     lab.Counters
-	dialled, accepted          int64
+	trustFiles []string // of authorities that are trusted beside the lab's
+
+	commandsRun       int
+	admitted          []string // by commands
+	before            lab.Counters
+	dialled, accepted int64
 
 	mu    sync.Mutex
 	paths map[string]lab.Script // of the CDN, by path
@@ -63,14 +66,22 @@ const (
 type arena struct {
 	// kind and name are the rows' names.
 	kind, name string
-	login      login
+	// to is the target that it leads to, in one of the ways; empty of other scripts.
+	to    string
+	login login
 	// may tells that the image may be verified all the same: the script changes nothing that counts.
 	may bool
+	// must tells that it must be verified: the script is one that an honest registry could play.
+	must bool
+	// unasked tells that the registry is not to hear of it: somebody else comes before.
+	unasked bool
 	// build makes the content and the script. An arena without one has no registry: its key is all.
 	build func(a *arena) error
 	// entry adds to the registry's entry in the configuration.
 	entry     map[string]any
 	namespace string
+	// names are further names of the registry.
+	names []string
 
 	w        *world
 	host     *lab.Host
@@ -83,7 +94,7 @@ type arena struct {
 
 	got     lab.Verdict
 	leaks   []lab.Leak
-	touched []lab.Touch
+	touched int
 }
 
 // user is who the registries know.
@@ -93,11 +104,11 @@ const user = "reader"
 // so that all kinds come in turn.
 const (
 	quickStride   = 11
-	commandStride = 13
+	commandStride = 37
 )
 
 func newWorld(ctx context.Context, l *lab.Lab, cell, quick bool) (*world, error) {
-	w := &world{lab: l, cell: cell, paths: map[string]lab.Script{}, watch: l.Watch(), commandStride: commandStride}
+	w := &world{lab: l, cell: cell, paths: map[string]lab.Script{}, watch: l.Watch()}
 	if err := w.people(); err != nil {
 		return nil, err
 	}
@@ -213,7 +224,7 @@ func (w *world) prepare(ctx context.Context, a *arena, n int) (err error) {
 	a.tokens = w.lab.TokenServer(user, a.password.Value, name)
 	a.registry = &lab.Registry{}
 	dns := fmt.Sprintf("s%d%s", n, registryDomain)
-	if a.host, err = w.lab.Host(lab.HostOptions{Name: name, Address: w.home(), Names: []string{dns}, Server: site{a.registry, a.tokens}}); err != nil {
+	if a.host, err = w.lab.Host(lab.HostOptions{Name: name, Address: w.home(), Names: append([]string{dns}, a.names...), Server: site{a.registry, a.tokens}}); err != nil {
 		return err
 	}
 	a.at = a.host.Addr
@@ -225,7 +236,13 @@ func (w *world) prepare(ctx context.Context, a *arena, n int) (err error) {
 		return err
 	}
 	a.key = a.image.At(a.at)
-	return a.build(a)
+	if err := a.build(a); err != nil {
+		return err
+	}
+	if a.namespace != "" {
+		a.key = "[" + a.namespace + "]" + a.key
+	}
+	return nil
 }
 
 func (a *arena) logIn() {
@@ -296,11 +313,13 @@ func (w *world) deliver(x *lab.Exchange) {
 
 // start writes the configuration and starts the program.
 func (w *world) start(ctx context.Context, binary string) (err error) {
-	settings, err := w.settings()
-	if err != nil {
+	if w.config, err = w.lab.Configure(w.settings(false)); err != nil {
 		return err
 	}
-	if w.config, err = w.lab.Configure(settings); err != nil {
+	settings := w.settings(true)
+	settings.Top = map[string]any{"tenancy": map[string]any{"enabled": true}}
+	withTenancy, err := w.lab.Configure(settings)
+	if err != nil {
 		return err
 	}
 	if w.cell {
@@ -309,16 +328,18 @@ func (w *world) start(ctx context.Context, binary string) (err error) {
 			return err
 		}
 	}
-	w.program, err = w.lab.Start(ctx, lab.ProgramOptions{Binary: binary, Config: w.config})
+	if w.program, err = w.lab.Start(ctx, lab.ProgramOptions{Binary: binary, Config: w.config}); err != nil {
+		return err
+	}
+	w.tenancy, err = w.lab.Start(ctx, lab.ProgramOptions{Binary: binary, Config: withTenancy})
 	return err
 }
 
-func (w *world) settings() (lab.Settings, error) {
-	settings := lab.Settings{TrustFiles: []string{w.lab.TrustFile}, Top: map[string]any{
-		"tenancy": map[string]any{"enabled": true},
-	}}
+// settings has the registries of one of the two programs: pull secrets are of no effect where there are no tenants.
+func (w *world) settings(tenants bool) lab.Settings {
+	settings := lab.Settings{TrustFiles: append([]string{w.lab.TrustFile}, w.trustFiles...)}
 	for _, a := range w.arenas {
-		if a.host == nil {
+		if a.host == nil || (a.namespace != "") != tenants {
 			continue
 		}
 		entry := map[string]any{
@@ -335,5 +356,5 @@ func (w *world) settings() (lab.Settings, error) {
 		}
 		settings.Registries = append(settings.Registries, w.lab.Entry(a.host, entry))
 	}
-	return settings, nil
+	return settings
 }

@@ -157,6 +157,25 @@ func (l *Lab) Touched() []Touch {
 	return touched
 }
 
+// Noticed is how many connections came to canaries and forbidden hosts so far, as far as they have noticed: it is quick, and
+// Touched is exact.
+func (l *Lab) Noticed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, c := range l.canaries {
+		c.mu.Lock()
+		n += len(c.came)
+		c.mu.Unlock()
+	}
+	for _, h := range l.hosts {
+		if h.options.Forbidden {
+			n += len(h.Connections())
+		}
+	}
+	return n
+}
+
 // Canaries are how many places are watched: canaries and forbidden hosts.
 func (l *Lab) Canaries() int {
 	l.mu.Lock()

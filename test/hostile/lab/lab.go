@@ -37,13 +37,15 @@ type Lab struct {
 
 	trusted, foreign *authority
 
-	dialled atomic.Int64
+	dialled   atomic.Int64
+	searching sync.Mutex
 
 	mu       sync.Mutex
 	hosts    []*Host
 	canaries []*Canary
 	resolver *Resolver
 	secrets  []*Secret
+	indexed  index
 	programs []*Program
 	outputs  map[string][]byte // of programs that were run otherwise
 	files    int               // how many configurations were written

@@ -123,7 +123,7 @@ func (l Leak) String() string { return l.Secret + ", " + l.Form + ", in " + l.Pl
 // A Search is what was searched and found.
 type Search struct {
 	Secrets, Places int
-	// Pairs are secrets times places in which they may not be; Bytes is what the places hold together.
+	// Pairs are secrets times places; Bytes is what the places hold together.
 	Pairs int
 	Bytes int64
 	Leaks []Leak
@@ -137,26 +137,66 @@ func (l *Lab) Leaks() []Leak { return l.Search().Leaks }
 func (l *Lab) Search() Search { return l.search(l.places()) }
 
 func (l *Lab) search(places []searched) Search {
-	l.mu.Lock()
-	secrets := slices.Clone(l.secrets)
-	l.mu.Unlock()
-	found := Search{Secrets: len(secrets), Places: len(places)}
+	l.searching.Lock() // one at a time has the index
+	defer l.searching.Unlock()
+	index := l.index()
+	found := Search{Secrets: index.secrets, Places: len(places), Pairs: index.secrets * len(places)}
 	for _, p := range places {
 		found.Bytes += int64(len(p.data))
-	}
-	for _, s := range secrets {
-		all := s.forms()
-		for _, p := range places {
-			if p.host != "" && s.mayBeAt(p.host) {
-				continue
-			}
-			found.Pairs++
-			if at := slices.IndexFunc(all, func(f form) bool { return bytes.Contains(p.data, f.text) }); at >= 0 {
-				found.Leaks = append(found.Leaks, Leak{s.Name, p.name, all[at].name})
+		for _, hit := range index.find(p.data) {
+			if p.host == "" || !hit.secret.mayBeAt(p.host) {
+				found.Leaks = append(found.Leaks, Leak{hit.secret.Name, p.name, hit.form.name})
 			}
 		}
 	}
 	return found
+}
+
+// keyBytes are the first bytes of a form, by which it is found: there are tens of thousands of forms, and one way through a text
+// is to find them all.
+const keyBytes = 8
+
+// An index holds all forms of all secrets by their first bytes.
+type index struct {
+	secrets int
+	forms   map[[keyBytes]byte][]hit
+}
+
+// A hit is a form of a secret.
+type hit struct {
+	secret *Secret
+	form   form
+}
+
+// index brings the index up to date with the secrets that are planted.
+func (l *Lab) index() *index {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.indexed.forms == nil {
+		l.indexed.forms = map[[keyBytes]byte][]hit{}
+	}
+	for _, s := range l.secrets[l.indexed.secrets:] {
+		for _, f := range s.forms() {
+			key := [keyBytes]byte(f.text)
+			l.indexed.forms[key] = append(l.indexed.forms[key], hit{s, f})
+		}
+	}
+	l.indexed.secrets = len(l.secrets)
+	return &l.indexed
+}
+
+// find returns a hit of each secret that is in a text.
+func (x *index) find(data []byte) (hits []hit) {
+	seen := map[*Secret]bool{}
+	for at := 0; at+keyBytes <= len(data); at++ {
+		for _, h := range x.forms[[keyBytes]byte(data[at:at+keyBytes])] {
+			if !seen[h.secret] && bytes.HasPrefix(data[at:], h.form.text) {
+				seen[h.secret] = true
+				hits = append(hits, h)
+			}
+		}
+	}
+	return hits
 }
 
 // A Watch searches what is new since it searched last, so that it can be asked after each of many scripts which one it was.
@@ -164,15 +204,17 @@ func (l *Lab) search(places []searched) Search {
 type Watch struct {
 	lab   *Lab
 	known map[string]int // of each place, what was searched
+	told  map[Leak]bool
 }
 
 // Watch begins with what there is.
-func (l *Lab) Watch() *Watch { return &Watch{lab: l, known: map[string]int{}} }
+func (l *Lab) Watch() *Watch { return &Watch{lab: l, known: map[string]int{}, told: map[Leak]bool{}} }
 
 // maxFormBytes is the longest text that is searched for: what is new is searched with as much of what was before it.
 const maxFormBytes = 1 << 10
 
-// Leaks are the secrets that were seen in what is new.
+// Leaks are the secrets that were seen in what is new; none is told twice of the same place. What a program writes after its
+// answer may be told a call later.
 func (w *Watch) Leaks() []Leak {
 	var fresh []searched
 	for _, p := range w.lab.places() {
@@ -185,7 +227,11 @@ func (w *Watch) Leaks() []Leak {
 		w.known[p.name] = length
 		fresh = append(fresh, p)
 	}
-	return w.lab.search(fresh).Leaks
+	return slices.DeleteFunc(w.lab.search(fresh).Leaks, func(leak Leak) bool {
+		told := w.told[leak]
+		w.told[leak] = true
+		return told
+	})
 }
 
 // A searched is one place with what is in it; host is set where it is a host.
