@@ -11,8 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,6 +20,7 @@ import (
 	"github.com/ratify-provider/ratify/internal/files"
 	"github.com/ratify-provider/ratify/internal/sigstore"
 	"github.com/ratify-provider/ratify/provider"
+	"github.com/ratify-provider/ratify/rule"
 	"github.com/ratify-provider/ratify/store/oras"
 	"github.com/ratify-provider/ratify/test/fixture"
 	"github.com/ratify-provider/ratify/test/program"
@@ -75,7 +74,7 @@ func (p *inProcess) install(_ context.Context, configuration []byte) error {
 	}
 	setup := ratify.Setup{
 		Policies: file.Policies, Exemptions: file.Exemptions, Mirrors: file.Mirrors,
-		CompileRule: func(text string) (ratify.Rule, error) { return compile(text) },
+		CompileRule: func(text string) (ratify.Rule, error) { return rule.Compile(text) },
 	}
 	if file.Tenancy.Enabled {
 		setup.Tenancy = &ratify.Tenancy{RefuseWithoutPolicy: file.Tenancy.WithoutPolicy == config.WithoutPolicyRefuse}
@@ -101,36 +100,6 @@ func (p *inProcess) install(_ context.Context, configuration []byte) error {
 	}
 	p.provider.Install(engine, file)
 	return nil
-}
-
-// compile stands in for the language of rules, which this module does not link: what is asked here is which claims the engine
-// hands to a rule, and what it makes of the answer. The released program reads the same expressions itself.
-func compile(text string) (claimsRule, error) {
-	var name string
-	for _, form := range []string{always, atLeastTwo, passedBy, inRepository} {
-		format := condition{form: form, text: "\x00"}.expression()
-		format = strings.Replace(format, `"\x00"`, "%q", 1)
-		if _, err := fmt.Sscanf(text, format, &name); text == format || err == nil {
-			return claimsRule{condition{form, name}}, nil
-		}
-	}
-	return claimsRule{}, fmt.Errorf("unknown rule %q", text)
-}
-
-// A claimsRule is a condition as the engine asks it.
-type claimsRule struct{ condition }
-
-// Holds tells whether the condition is true of the claims.
-func (r claimsRule) Holds(_ context.Context, claims ratify.Claims) (bool, error) {
-	switch r.form {
-	case always:
-		return strings.HasPrefix(claims.Subject.Digest.String(), "sha256:"), nil
-	case atLeastTwo:
-		return len(claims.Evidence) >= 2, nil
-	case passedBy:
-		return slices.ContainsFunc(claims.Evidence, func(c ratify.Claim) bool { return c.Verifier == r.text }), nil
-	}
-	return claims.Subject.Repository == r.text, nil
 }
 
 func storeOf(m config.Store, pool *oras.Pool) (ratify.Store, error) {

@@ -133,6 +133,7 @@ func (r *run) exchange(ctx context.Context, p *phase, keys []key) (told bool, er
 		}
 		texts = append(texts, text)
 	}
+	join(expected)
 	body, err := json.Marshal(fields{"apiVersion": protocolVersion, "kind": "ProviderRequest", "request": fields{"keys": texts}})
 	if err != nil {
 		return false, err
@@ -152,6 +153,29 @@ func (r *run) exchange(ctx context.Context, p *phase, keys []key) (told bool, er
 		return false, r.untold(texts, expected, answer)
 	}
 	return true, r.items(texts, expected, answer)
+}
+
+// join lets keys of a request that lead to one image have one answer: whichever of them the work was begun for. A registry
+// that has a manifest under a tag, and not under its digest, makes a difference between them.
+func join(expected map[string]expectation) {
+	byImage := map[key][]verdict{}
+	for _, e := range expected {
+		for _, v := range e.verdict {
+			if v.subject != "" && !slices.Contains(byImage[verdictOf(e.key, v.subject)], v) {
+				byImage[verdictOf(e.key, v.subject)] = append(byImage[verdictOf(e.key, v.subject)], v)
+			}
+		}
+	}
+	for text, e := range expected {
+		for _, v := range slices.Clone(e.verdict) {
+			for _, other := range byImage[verdictOf(e.key, v.subject)] {
+				if !slices.Contains(e.verdict, other) {
+					e.verdict = append(e.verdict, other)
+				}
+			}
+		}
+		expected[text] = e
+	}
 }
 
 const protocolVersion = "externaldata.gatekeeper.sh/v1beta1"
@@ -314,7 +338,7 @@ func (r *run) item(text string, e expectation, rep report) error {
 
 // matches tells what of a report differs from a verdict of the same class.
 func (r *run) matches(v verdict, k key, rep report) error {
-	if rep.Namespace != k.namespace && k.bad == "" && v.because != badReference {
+	if rep.Namespace != k.namespace && !k.malformed() && v.because != badReference {
 		return fmt.Errorf("the namespace is %q, not %q", rep.Namespace, k.namespace)
 	}
 	if v.subject != "" {
@@ -380,20 +404,26 @@ func (r *run) expect(p *phase, k key) expectation {
 	return e
 }
 
-// kept are what may be answered where the oracle says a verdict: itself, or what was said before. What was told by an audit
-// is looked at again only where it could not be told.
-func (r *run) kept(k key, fresh verdict) []verdict {
-	known, ok := r.memory.verdicts[tagOf(k)]
-	if k.subject != "" || !ok {
-		known, ok = r.memory.verdicts[verdictOf(k, fresh.subject)]
+// kept are what may be answered where the oracle says a verdict: what was said before, and the verdict itself unless something
+// else is known to be kept. What could not be told never is, not even where an audit admits the image.
+func (r *run) kept(k key, fresh verdict) (possible []verdict) {
+	places := []key{verdictOf(k, fresh.subject)}
+	if k.subject == "" && fresh.subject != "" {
+		places = []key{tagOf(k), places[0]}
 	}
-	if !ok {
-		return []verdict{fresh}
+	for _, at := range places {
+		known, sure := r.memory.verdicts[at], true
+		for _, v := range known {
+			if v.class != couldNotTell {
+				possible = append(possible, v)
+			}
+			sure = sure && v.class != couldNotTell && v.why != forAudit
+		}
+		if len(known) > 0 && sure {
+			return possible
+		}
 	}
-	if slices.ContainsFunc(known, func(v verdict) bool { return v.class == couldNotTell || v.why == forAudit }) {
-		return append(slices.DeleteFunc(slices.Clone(known), func(v verdict) bool { return v.class == couldNotTell }), fresh)
-	}
-	return known
+	return append(possible, fresh)
 }
 
 // tagOf and verdictOf are under which key a process keeps what a tag is on, and a verdict.
@@ -409,7 +439,7 @@ func verdictOf(k key, subject string) key {
 // remember takes in what was answered, or, where that was not seen, what may have been.
 func (r *run) remember(e expectation, v verdict, seen bool) {
 	config := r.w.configs[r.current().config]
-	if !config.cached || e.key.bad != "" {
+	if !config.cached || e.key.malformed() {
 		return
 	}
 	possible := e.verdict
@@ -426,6 +456,10 @@ func (r *run) remember(e expectation, v verdict, seen bool) {
 		}
 		tags[v.subject] = true
 		at := verdictOf(e.key, v.subject)
+		if seen && v.class == couldNotTell {
+			delete(r.memory.verdicts, at)
+			continue
+		}
 		if seen || len(possible) == 1 {
 			r.memory.verdicts[at] = []verdict{v}
 			continue

@@ -225,7 +225,7 @@ func (r condition) expression() string {
 
 // spell writes a key as a pod would.
 func (p *pool) spell(k key) (string, error) {
-	if k.bad != "" {
+	if k.malformed() {
 		return k.bad, nil
 	}
 	host, path, _ := strings.Cut(k.repo, "/")

@@ -360,8 +360,9 @@ func (g *generator) good(c *configuration, v *verifier, at place) []entry {
 		if v.only != "" {
 			p.by = v.only
 		}
-		if g.chance(0.1) {
-			p.flaw = brief
+		p.flaw = pick(g, []flaw{"", "", "", "", "", "", "", "", brief, brief, expired, tampered, lyingSize})
+		if fallen := map[maker]maker{acme: lapsed, sound: revoked}[p.by]; fallen != "" && g.chance(0.08) {
+			p.by = fallen
 		}
 	case byCosign, byIdentity:
 		p.kind, p.by = pick(g, []kind{statement, statement, message}), pick(g, v.trusted)
@@ -376,7 +377,13 @@ func (g *generator) good(c *configuration, v *verifier, at place) []entry {
 		if len(v.signedBy) > 0 {
 			return g.proven(c, v, at, p)
 		}
-		p.by = pick(g, v.trusted)
+		p.by, p.dirty = pick(g, v.trusted), g.chance(0.12)
+		if g.chance(0.3) {
+			// What else the same one said, before or after.
+			other := p
+			other.age, other.dirty = pick(g, []int{1, 2, 3, 4, 5, 30}), g.chance(0.5)
+			return []entry{g.listed(at, p), g.listed(at, other)}
+		}
 	}
 	return []entry{g.listed(at, p)}
 }

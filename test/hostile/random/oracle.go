@@ -105,7 +105,7 @@ func (o *oracle) unreadable(at object) bool {
 // be asked of the registry.
 func (o *oracle) answer(k key, tagged string) verdict {
 	v := o.decision(k, tagged)
-	if v.subject == "" && k.bad == "" && v.because != badReference {
+	if v.subject == "" && !k.malformed() && v.because != badReference {
 		v.subject = k.subject
 	}
 	return v
@@ -115,7 +115,7 @@ func (o *oracle) answer(k key, tagged string) verdict {
 const badReference = "bad reference"
 
 func (o *oracle) decision(k key, tagged string) verdict {
-	if k.bad != "" || (k.namespace != "") != o.c.tenancy {
+	if k.malformed() || (k.namespace != "") != o.c.tenancy {
 		o.note("reference: malformed")
 		return verdict{class: refused, because: badReference}
 	}
@@ -598,7 +598,9 @@ type look struct {
 
 const undated = -1
 
-func until(end time.Duration) look { return look{finding: passes, made: undated, soonest: end, latest: end} }
+func until(end time.Duration) look {
+	return look{finding: passes, made: undated, soonest: end, latest: end}
+}
 
 func found(f finding) look { return look{finding: f, made: undated} }
 

@@ -57,15 +57,3 @@ func binary(t *testing.T) string {
 	}
 	return programtest.Build(t)
 }
-
-// TestRules holds that each expression of the worlds is one that the stand-in for the language understands as it was meant.
-func TestRules(t *testing.T) {
-	for _, c := range []condition{{always, ""}, {atLeastTwo, ""}, {passedBy, "notation"}, {inRepository, "w1w.corp.example:5000/app"}} {
-		if got, err := compile(c.expression()); err != nil || got.condition != c {
-			t.Errorf("%s is understood as %+v: %v", c.expression(), got.condition, err)
-		}
-	}
-	if _, err := compile("evidence.all(e, true)"); err == nil {
-		t.Error("an expression that no world has is understood")
-	}
-}

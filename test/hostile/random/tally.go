@@ -21,7 +21,7 @@ type tally struct {
 	open      int            // where more than one answer was right
 	outcomes  [3]int         // by class
 	reasons   map[string]int // for what was allowed
-	used      map[string]bool
+	again     int            // worlds that were asked about again, because the machine stood still
 	current   map[*run]map[string]bool
 	byFeature map[string][3]int
 }
@@ -63,6 +63,13 @@ func (t *tally) verdict(r *run, e expectation, v verdict) {
 	delete(t.current, r)
 }
 
+// late counts a world that is asked about again.
+func (t *tally) late() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.again++
+}
+
 func (t *tally) world() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -87,7 +94,9 @@ func (t *tally) tables() []promise.Table {
 	}
 	row("more than one answer was right", t.open)
 	row("by the released program, over TLS", t.over)
-	outcomes.Notes = []string{"more than one answer is right where it is not known what the program has kept of a registry that was readable a moment before"}
+	outcomes.Notes = []string{
+		fmt.Sprintf("worlds that were asked about again because the machine stood still for longer than a request may take: %d", t.again),
+		"more than one answer is right where it is not known what the program has kept of a registry that was readable a moment before"}
 	features := promise.Table{Title: "random worlds: what had a part in the answers", Columns: []string{"rule or fault", "verdicts", "allowed", "refused", "could not tell"}}
 	for _, name := range slices.SortedFunc(maps.Keys(t.byFeature), func(a, b string) int { return cmp.Compare(a, b) }) {
 		c := t.byFeature[name]

@@ -274,6 +274,9 @@ type key struct {
 	bad          string
 }
 
+// malformed tells a key that is written as bad says, be it nothing at all.
+func (k key) malformed() bool { return k.repo == "" }
+
 // A spelling of a reference.
 type spelling string
 
