@@ -690,6 +690,26 @@ func TestEvidenceListedTwiceIsExaminedOnce(t *testing.T) {
 	}
 }
 
+// A list that anybody may write, as the one under the fallback tag, must not hide a good signature behind a lie about it.
+func TestALieDoesNotHideTheTruth(t *testing.T) {
+	truth := piece("sig", 1)
+	for name, change := range map[string]func(*ocispec.Descriptor){
+		"size":       func(d *ocispec.Descriptor) { d.Size++ },
+		"media type": func(d *ocispec.Descriptor) { d.MediaType = ocispec.MediaTypeImageIndex },
+	} {
+		t.Run(name, func(t *testing.T) {
+			lie := truth
+			change(&lie)
+			v := &fakeVerifier{kind: "sig", verify: func(_ context.Context, _, evidence ocispec.Descriptor, _ ratify.Repository) (ratify.Result, error) {
+				return ratify.Result{Passed: evidence.Size == truth.Size && evidence.MediaType == truth.MediaType, Code: ratify.EvidenceInvalid}, nil
+			}}
+			if r, err := newWorld([]ocispec.Descriptor{lie, truth}, v).verify(t); err != nil || !r.IsSuccess {
+				t.Errorf("%s %s, %v", r.Code, r.Message, err)
+			}
+		})
+	}
+}
+
 func TestFinder(t *testing.T) {
 	found := func(list []ocispec.Descriptor, err error) func(context.Context, ocispec.Descriptor, ratify.Repository) ([]ocispec.Descriptor, error) {
 		return func(_ context.Context, subject ocispec.Descriptor, repo ratify.Repository) ([]ocispec.Descriptor, error) {

@@ -21,7 +21,7 @@ import (
 // Worlds are how many are asked of where nobody says, and in a quick run: a second of two processors has some hundreds.
 const (
 	Worlds      = 20_000
-	QuickWorlds = 250
+	QuickWorlds = 130
 )
 
 // overTLS is of how many worlds one goes to the released program as well: a configuration takes it a third of a second,
