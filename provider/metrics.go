@@ -69,7 +69,7 @@ func NewMetrics() *Metrics {
 		lastReload: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ratify_last_reload_successful",
 			Help: "Whether what is on disk (configuration, tls) is in force: 1, or 0 if its last reload failed."}, []string{"what"}),
 		certificateExpiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ratify_certificate_expiry_timestamp_seconds",
-			Help: "When the earliest certificate of its kind ends: serving, client_ca."}, []string{"certificate"}),
+			Help: "When the earliest certificate of its kind ends: serving, client_ca, trust_stores."}, []string{"certificate"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ratify_panics_total",
 			Help: "Panics that were contained: each is a defect."}),
 		signatures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ratify_signatures_verified_total",
@@ -152,6 +152,16 @@ func (m *Metrics) Panic() { m.panics.Inc() }
 
 // SignatureVerified counts a signature whose cryptography was verified by a verifier of this type.
 func (m *Metrics) SignatureVerified(verifier string) { m.signatures.WithLabelValues(verifier).Inc() }
+
+// TrustEnds tells when the first certificate in the trust stores of the configuration in force ends; zero: there is none.
+func (m *Metrics) TrustEnds(end time.Time) {
+	const stores = "trust_stores"
+	if end.IsZero() {
+		m.certificateExpiry.DeleteLabelValues(stores)
+		return
+	}
+	m.expiry(stores, end)
+}
 
 func (m *Metrics) expiry(certificate string, end time.Time) {
 	m.certificateExpiry.WithLabelValues(certificate).Set(float64(end.Unix()))

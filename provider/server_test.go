@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 )
 
@@ -459,5 +460,13 @@ func TestSlowClients(t *testing.T) {
 	_, err = io.ReadAll(conn)
 	if took := time.Since(began); err != nil || took > headerTime+2*time.Second {
 		t.Errorf("cut off after %v: %v", took, err)
+	}
+}
+
+// TestLoadContainsAPanic: what parses certificates may panic, and the last good ones go on serving.
+func TestLoadContainsAPanic(t *testing.T) {
+	l := &TLS{metrics: NewMetrics()}
+	if _, err := l.loadContained(nil); err == nil || !strings.HasPrefix(err.Error(), "panic: ") || testutil.ToFloat64(l.metrics.panics) != 1 {
+		t.Errorf("%v", err)
 	}
 }

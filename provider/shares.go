@@ -3,13 +3,11 @@ package provider
 import (
 	"container/list"
 	"context"
-	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/ratify-provider/ratify"
-	"golang.org/x/net/publicsuffix"
+	"github.com/ratify-provider/ratify/internal/inflight"
 )
 
 const (
@@ -246,34 +244,5 @@ func (s *shares) stuck(who string, than time.Duration) bool {
 	return ours != nil && ours.held > 0 && s.age(ours) > than
 }
 
-// shareOf tells whose share a subject's work counts against: the registry's domain, for who owns one has any number of
-// names below it. What is not below a suffix under which domains are registered goes by its last two names.
-func shareOf(s ratify.Subject) string {
-	host := s.Host()
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
-		host = host[:i]
-	}
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return host
-	}
-	host = strings.TrimSuffix(host, ".")
-	suffix := registered(host)
-	below := strings.TrimSuffix(strings.TrimSuffix(host, suffix), ".")
-	if below == "" {
-		return host
-	}
-	return below[strings.LastIndexByte(below, '.')+1:] + "." + suffix
-}
-
-// registered is the suffix of a host under which a registrar registers domains, such as com and co.uk. Those under which a
-// company hands out names of its own are not meant: they cost nothing.
-func registered(host string) string {
-	for {
-		suffix, official := publicsuffix.PublicSuffix(host)
-		_, parent, more := strings.Cut(suffix, ".")
-		if official || !more {
-			return suffix
-		}
-		host = parent
-	}
-}
+// shareOf tells whose share a subject's work counts against: the registry's domain.
+func shareOf(s ratify.Subject) string { return inflight.Owner(s.Host()) }

@@ -111,30 +111,3 @@ func TestTurns(t *testing.T) {
 		t.Errorf("served: %s", who)
 	}
 }
-
-func TestShareOf(t *testing.T) {
-	for key, want := range map[string]string{
-		"nginx":                        "docker.io",
-		"a.registry.example/x":         "registry.example",
-		"b.a.registry.example:5000/x":  "registry.example",
-		"localhost:5000/x":             "localhost",
-		"127.0.0.1:5000/x":             "127.0.0.1",
-		"[::1]:5000/x":                 "[::1]",
-		"registry:5000/x":              "registry",
-		"1.dkr.ecr.r.amazonaws.com/x":  "amazonaws.com",
-		"a.s3.amazonaws.com/x":         "amazonaws.com",
-		"a.b.co.uk/x":                  "b.co.uk",
-		"co.uk/x":                      "co.uk",
-		"mine.github.io/x":             "github.io",
-		"a.b.c.unheard/x":              "c.unheard",
-		"registry.svc.cluster.local/x": "cluster.local",
-	} {
-		s, err := ratify.ParseKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := shareOf(s); got != want {
-			t.Errorf("%s: %s, want %s", key, got, want)
-		}
-	}
-}

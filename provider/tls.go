@@ -52,7 +52,13 @@ type certificates struct {
 	pair         tls.Certificate
 	clientCA     *x509.CertPool
 	clientCAEnds time.Time
+	rotating     bool // several client CAs are trusted
 }
+
+// turnover is how long a connection is kept while several client CAs are trusted, as they are while they rotate. A client
+// shows a new certificate with a new connection alone, and Gatekeeper keeps those that it uses for ever: what still has the
+// old one when its CA goes is refused, and a pod with it. A handshake costs 0.6 ms, so that it may come every few seconds.
+const turnover = 2 * time.Second
 
 // NewTLS loads the certificates. A pair that does not fit, has expired or is not yet valid, and a client CA that is
 // missing without InsecureNoClientAuth, are errors.
@@ -81,7 +87,7 @@ func NewTLS(options TLSOptions, metrics *Metrics) (*TLS, error) {
 // Load reads the files and puts them into force, if they are good.
 func (t *TLS) Load() error {
 	look := &looked{}
-	c, err := t.load(&look.files)
+	c, err := t.loadContained(&look.files)
 	var early *notYetValidError
 	if errors.As(err, &early) {
 		look.again = early.from
@@ -106,6 +112,17 @@ func (t *TLS) Changed() bool {
 
 // Paths are the files that it reads.
 func (t *TLS) Paths() []string { return t.looked.Load().files.Paths() }
+
+// loadContained takes a panic for an error: the last good certificates must go on serving.
+func (t *TLS) loadContained(set *files.Set) (c *certificates, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			t.metrics.Panic()
+			c, err = nil, fmt.Errorf("panic: %s", cut(fmt.Sprint(value), maxCauseBytes))
+		}
+	}()
+	return t.load(set)
+}
 
 func (t *TLS) load(set *files.Set) (*certificates, error) {
 	certFile, keyFile := filepath.Join(t.options.CertDir, "tls.crt"), filepath.Join(t.options.CertDir, "tls.key")
@@ -142,6 +159,7 @@ func (t *TLS) load(set *files.Set) (*certificates, error) {
 		return nil, fmt.Errorf("%s: %w", t.options.ClientCA, err)
 	}
 	c.clientCA, c.clientCAEnds = pool, ends
+	c.rotating = bytes.Count(caPEM, []byte("-----BEGIN ")) > 1
 	c.config.ClientAuth = tls.RequireAndVerifyClientCert
 	c.config.ClientCAs = pool
 	c.config.VerifyConnection = func(state tls.ConnectionState) error { return t.checkName(state.PeerCertificates) }
@@ -233,6 +251,7 @@ func (t *TLS) Config() *tls.Config {
 
 // An admission is what is known of a connection's client certificate, so that its chain is not verified with each request.
 type admission struct {
+	since     time.Time
 	handshake atomic.Pointer[certificates] // that the connection was let in by
 	last      atomic.Pointer[admitted]     // the answer that holds for now
 }
@@ -247,7 +266,7 @@ type admissionKey struct{}
 
 // ConnContext is for an http.Server, so that Guard knows which requests come by the same connection.
 func (t *TLS) ConnContext(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, admissionKey{}, &admission{})
+	return context.WithValue(ctx, admissionKey{}, &admission{since: time.Now()})
 }
 
 func admissionOf(ctx context.Context) *admission {
@@ -264,6 +283,9 @@ func (t *TLS) Guard(next http.Handler, refused http.Handler) http.Handler {
 			w.Header().Set("Connection", "close")
 			refused.ServeHTTP(w, r)
 			return
+		}
+		if a := admissionOf(r.Context()); c.rotating && a != nil && time.Since(a.since) > turnover {
+			w.Header().Set("Connection", "close") // with the answer: nothing is lost
 		}
 		next.ServeHTTP(w, r)
 	})

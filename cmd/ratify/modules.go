@@ -222,6 +222,20 @@ func (g *generation) warnings() []string {
 	return append(warnings, g.engine.ExpiredExemptions()...)
 }
 
+// trustEnds is when the first of the certificates ends that the modules trust, where they tell; zero: there is none.
+func (g *generation) trustEnds() (end time.Time) {
+	for _, v := range g.setup.Verifiers {
+		ends, ok := v.Verifier.(interface{ TrustEnds() time.Time })
+		if !ok {
+			continue
+		}
+		if first := ends.TrustEnds(); end.IsZero() || !first.IsZero() && first.Before(end) {
+			end = first
+		}
+	}
+	return end
+}
+
 // makeModule finds the type of a module in the table and makes it.
 func makeModule[M any, T ~func(*process, config.Settings, *files.Set) (M, error)](
 	p *process, types map[string]T, place string, m config.Module, set *files.Set) (module M, err error) {

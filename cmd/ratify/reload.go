@@ -126,6 +126,7 @@ func (r *reloader) reload() (changed, torn bool) {
 	}
 	if err == nil {
 		r.provider.Install(g.engine, g.file)
+		r.metrics.TrustEnds(g.trustEnds())
 		logWarnings(r.log, g)
 	}
 	if g != nil {

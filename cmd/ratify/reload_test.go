@@ -62,6 +62,29 @@ func TestReloadTakesNoHalf(t *testing.T) {
 	}
 }
 
+// TestReloadTellsWhenTrustEnds: the metric is of the trust stores in force.
+func TestReloadTellsWhenTrustEnds(t *testing.T) {
+	s := newSite(t)
+	r := newReloader(t, s)
+	s.write(t, "signer.crt", s.other.PEM())
+	r.reload()
+	families, err := r.metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "ratify_certificate_expiry_timestamp_seconds" && metric.GetLabel()[0].GetValue() == "trust_stores" {
+				if got, want := metric.GetGauge().GetValue(), float64(s.other.Root().NotAfter.Unix()); got != want {
+					t.Errorf("%v, want %v", got, want)
+				}
+				return
+			}
+		}
+	}
+	t.Error("it is not told")
+}
+
 // TestReloadContainsAPanic: the last good configuration goes on serving, and what is mended is taken.
 func TestReloadContainsAPanic(t *testing.T) {
 	s := newSite(t)

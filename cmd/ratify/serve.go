@@ -106,6 +106,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	}
 	answerer := provider.New(provider.Options{VerifyTimeout: o.verifyTimeout, MutateTimeout: o.mutateTimeout, Log: log, Metrics: metrics})
 	answerer.Install(g.engine, g.file)
+	metrics.TrustEnds(g.trustEnds())
 	logWarnings(log, g)
 	if o.tls.InsecureNoClientAuth {
 		log.Warn("client certificates are not checked: anybody who reaches the port can ask")

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // shareFactor times the bytes that are free is what one may hold. By such a dynamic threshold switches share their buffers:
@@ -98,7 +100,8 @@ func (b *Budget) Give(who string, bytes int64) {
 }
 
 // Owner tells who decides about a registry's host, host or host:port: its domain, for who owns one has any number of names
-// below it, and of ports.
+// below it, and of ports. Where a registrar registers domains is the public suffix list's to say; what that does not know goes
+// by its last two names.
 func Owner(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:i]
@@ -106,6 +109,24 @@ func Owner(host string) string {
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return host
 	}
-	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
-	return strings.Join(labels[max(0, len(labels)-2):], ".")
+	host = strings.TrimSuffix(host, ".")
+	suffix := registered(host)
+	below := strings.TrimSuffix(strings.TrimSuffix(host, suffix), ".")
+	if below == "" {
+		return host
+	}
+	return below[strings.LastIndexByte(below, '.')+1:] + "." + suffix
+}
+
+// registered is the suffix of a host under which a registrar registers domains, such as com and co.uk. Those under which a
+// company hands out names of its own are not meant: they cost nothing.
+func registered(host string) string {
+	for {
+		suffix, official := publicsuffix.PublicSuffix(host)
+		_, parent, more := strings.Cut(suffix, ".")
+		if official || !more {
+			return suffix
+		}
+		host = parent
+	}
 }

@@ -90,3 +90,26 @@ func TestNothingIsLost(t *testing.T) {
 		t.Errorf("%d are free, %v held, %d wait", b.free, b.held, b.waiting.Len())
 	}
 }
+
+func TestOwner(t *testing.T) {
+	for host, want := range map[string]string{
+		"docker.io":                  "docker.io",
+		"a.registry.example":         "registry.example",
+		"b.a.registry.example:5000":  "registry.example",
+		"localhost:5000":             "localhost",
+		"127.0.0.1:5000":             "127.0.0.1",
+		"[::1]:5000":                 "[::1]",
+		"registry:5000":              "registry",
+		"1.dkr.ecr.r.amazonaws.com":  "amazonaws.com",
+		"a.s3.amazonaws.com":         "amazonaws.com",
+		"a.b.co.uk":                  "b.co.uk",
+		"co.uk":                      "co.uk",
+		"mine.github.io":             "github.io",
+		"a.b.c.unheard":              "c.unheard",
+		"registry.svc.cluster.local": "cluster.local",
+	} {
+		if got := Owner(host); got != want {
+			t.Errorf("%s: %s, want %s", host, got, want)
+		}
+	}
+}

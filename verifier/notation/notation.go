@@ -224,6 +224,20 @@ func (v *Verifier) Warnings() []string {
 	return warnings
 }
 
+// TrustEnds is when the first of the certificates in the trust stores ends, for whoever watches over them; zero: there is none.
+func (v *Verifier) TrustEnds() (end time.Time) {
+	for _, st := range v.statements() {
+		for _, certs := range st.stores {
+			for _, cert := range certs {
+				if end.IsZero() || cert.NotAfter.Before(end) {
+					end = cert.NotAfter
+				}
+			}
+		}
+	}
+	return end
+}
+
 func (st *statement) warning() string {
 	if st.skips() {
 		return "every image is admitted, signed or not"

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/notaryproject/notation-go/verifier/trustpolicy"
 
@@ -32,6 +33,17 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestTrustEnds: the first certificate to end is told, of whichever store.
+func TestTrustEnds(t *testing.T) {
+	early, late := newAuthority(t, notationtest.AuthorityOptions{}).Root(), newAuthority(t, notationtest.AuthorityOptions{}).Root()
+	if got := (settings{ca: []*x509.Certificate{late, early}}).verifier(t).TrustEnds(); !got.Equal(slices.MinFunc([]time.Time{early.NotAfter, late.NotAfter}, time.Time.Compare)) {
+		t.Errorf("%v", got)
+	}
+	if got := (settings{level: "skip"}).verifier(t).TrustEnds(); !got.IsZero() {
+		t.Errorf("of no store: %v", got)
 	}
 }
 
