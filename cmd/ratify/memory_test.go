@@ -1,8 +1,14 @@
 package main
 
 import (
+	"context"
+	"math"
+	"runtime"
+	"runtime/debug"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 )
 
 // TestMemoryLimit: the least limit of the groups that the process is in counts, of both versions of control groups.
@@ -40,4 +46,53 @@ func TestMemoryLimit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCollectorBound: what is garbage takes no more than is usual, what is live has room, and nothing goes beyond the limit.
+func TestCollectorBound(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		live, most int64
+		want       int64
+	}{
+		{"little is live", 30 << 20, 400 << 20, usualBytes},
+		{"all that is usual is live", 150 << 20, 400 << 20, usualBytes},
+		{"a larger cache is full", 240 << 20, 400 << 20, 316 << 20},
+		{"more is live than there is room for", 380 << 20, 400 << 20, 400 << 20},
+		{"a smaller container", 30 << 20, 100 << 20, 100 << 20},
+		{"no limit", 1 << 30, math.MaxInt64, 1296 << 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := collectorBound(tt.live, tt.most); got != tt.want {
+				t.Errorf("%d MiB, want %d MiB", got>>20, tt.want>>20)
+			}
+		})
+	}
+}
+
+// TestRestGivesBack: a process at rest collects what it does not need any more, long before Go would.
+func TestRestGivesBack(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		garbage := make([]byte, 4*restingGarbage)
+		runtime.KeepAlive(garbage)
+		begin := readHeap().collections
+		tended := make(chan struct{})
+		go func() {
+			defer close(tended)
+			tendMemory(ctx, math.MaxInt64)
+		}()
+		time.Sleep(restTime - tendEvery)
+		if got := readHeap().collections; got != begin {
+			t.Errorf("%d collections before it is at rest", got-begin)
+		}
+		time.Sleep(3 * tendEvery)
+		if readHeap().collections == begin {
+			t.Error("nothing is collected at rest")
+		}
+		cancel()
+		<-tended
+	})
 }
