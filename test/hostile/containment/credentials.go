@@ -125,8 +125,12 @@ func (w *world) tokenAnswers() (all []*arena) {
 	return all
 }
 
-// proxies are between the program and a registry. What is for the registry is not for them, nor theirs for it.
+// proxies are between the program and a registry. What is for the registry is not for them, nor theirs for it. To the loopback
+// interface no proxy is ever asked, so they need a cell.
 func (w *world) proxies() (all []*arena) {
+	if !w.cell {
+		return nil
+	}
 	for _, proxy := range []struct {
 		name   string
 		script func(a *arena, password string) lab.Script

@@ -142,7 +142,7 @@ func (w *world) table(why error) promise.Table {
 	}
 	t.Notes = append(t.Notes, "Ways to lead elsewhere: "+counts(ways, "by a ")+".")
 	if why != nil {
-		t.Notes = append(t.Notes, fmt.Sprintf("Not run: %s. Names that resolve, rebinding, public, private and link-local addresses, and the kernel's count of connections need one.", why))
+		t.Notes = append(t.Notes, fmt.Sprintf("Not run: %s. Names that resolve, rebinding, proxies, public, private and link-local addresses, and the kernel's count of connections need one.", why))
 	}
 	return t
 }

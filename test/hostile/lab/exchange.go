@@ -137,7 +137,7 @@ func (h handled) Answer(x *Exchange) Answer {
 // Context ends when the client has gone or the host is closed.
 func (x *Exchange) Context() context.Context { return x.r.Context() }
 
-// Host is the host that was asked.
+// At is the host that was asked.
 func (x *Exchange) At() *Host { return x.host }
 
 // Correct is what a correct host answers to the request.

@@ -101,8 +101,11 @@ func TestASecretIsFoundInEveryPlace(t *testing.T) {
 	say(t, other, "/", lab.Basic("user", secret.Value))
 	find("host other")
 	find("")
-	say(t, other, "/?x="+secret.Value[:16], "")
-	find("host other")
+	say(t, other, "/", lab.Basic("user", secret.Value))
+	find("") // it was told
+	third := newHost(t, l, lab.HostOptions{Name: "third", Plain: true})
+	say(t, third, "/?x="+secret.Value[:16], "")
+	find("host third")
 
 	canary, err := l.Canary("canary", "127.0.0.1:0")
 	check(t, err)

@@ -184,11 +184,6 @@ func (r *Registry) PutCosign(repository string, a *cosigntest.Artifact) {
 	r.PutManifest(repository, a.Descriptor, a.Manifest, a.Tag)
 }
 
-// referrersTag is the tag that takes the place of the referrers API.
-func referrersTag(subject digest.Digest) string {
-	return strings.Replace(subject.String(), ":", "-", 1)
-}
-
 func isCosignTag(tag string) bool {
 	return strings.HasPrefix(tag, "sha256-") && (strings.HasSuffix(tag, ".sig") || strings.HasSuffix(tag, ".att"))
 }
