@@ -46,6 +46,9 @@ type Plan struct {
 	// Retry, if not 0, is after how long an asker asks again whose question was not decided, as a controller does that
 	// makes a pod again. The latency is that of the whole.
 	Retry time.Duration
+	// Introduction, if it has keys, is asked once on each connection that is opened beforehand, whatever the answer: a server
+	// may have less room for those on which nothing was asked so far.
+	Introduction Request
 	// Ready, if not nil, is called when the connections are open, right before the first request: for runs that begin
 	// together. Its error ends the run.
 	Ready func(context.Context) error
@@ -108,7 +111,7 @@ func Run(ctx context.Context, target Target, plan Plan) (Result, error) {
 		askers[i] = &asker{run: r, connection: c, errors: map[string]int{}, undecided: map[string][]time.Duration{}}
 	}
 	if !plan.NewConnections {
-		if err := openAll(ctx, askers, time.Now().Add(max(r.plan.Patience, defaultPatience))); err != nil {
+		if err := openAll(ctx, askers, r.plan.Introduction, time.Now().Add(max(r.plan.Patience, defaultPatience))); err != nil {
 			return Result{}, err
 		}
 	}
@@ -284,14 +287,18 @@ func sleepUntil(ctx context.Context, at time.Time) bool {
 	}
 }
 
-func openAll(ctx context.Context, askers []*asker, deadline time.Time) error {
+func openAll(ctx context.Context, askers []*asker, introduction Request, deadline time.Time) error {
 	failures := make(chan error, len(askers))
 	limit := make(chan struct{}, 64) // handshakes at the same time: a server's backlog has 128 places at the least
 	for _, a := range askers {
 		go func() {
 			limit <- struct{}{}
 			defer func() { <-limit }()
-			failures <- a.connection.open(ctx, deadline)
+			err := a.connection.open(ctx, deadline)
+			if err == nil && len(introduction.Keys) > 0 {
+				_, err = a.connection.ask(ctx, introduction, deadline)
+			}
+			failures <- err
 		}()
 	}
 	var first error

@@ -96,6 +96,23 @@ func TestKindLeavesOutAddresses(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreIntroduced(t *testing.T) {
+	var introduced atomic.Int32
+	target := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		keys := keysOf(r)
+		if keys[0] == "who" {
+			introduced.Add(1)
+			_, _ = io.WriteString(w, systemError("nobody"))
+			return
+		}
+		_, _ = io.WriteString(w, admission(keys))
+	})
+	result, err := Run(t.Context(), target, Plan{Requests: []Request{NewRequest("a")}, Total: 4, Concurrency: 3, Introduction: NewRequest("who")})
+	if err != nil || result.Err() != nil || introduced.Load() != 3 || result.Attempts != 4 {
+		t.Errorf("%v, %v: %d connections were introduced and %d requests counted, want 3 and 4", err, result.Err(), introduced.Load(), result.Attempts)
+	}
+}
+
 // Runs that are to begin together do so when all have their connections, or not at all.
 func TestReadyIsAskedBeforeTheFirstRequest(t *testing.T) {
 	var asked atomic.Int32

@@ -59,19 +59,19 @@ func (s *service) add(ctx context.Context, p *lab.Program) (*instance, error) {
 
 // probe asks for readiness until the instance has ended.
 func (s *service) probe(i *instance, became chan<- struct{}) {
-	client := &http.Client{Timeout: time.Second}
+	client := &http.Client{Timeout: clientTimeout}
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(probeTime)
 	defer tick.Stop()
 	for said := false; ; {
-		resp, err := client.Get("http://" + i.HealthAddress + "/readyz") //nolint:noctx // the client has a timeout
-		if err == nil {
+		// A probe that fails to be answered takes no pod out of its Service by itself: the kubelet wants three of them.
+		if resp, err := client.Get("http://" + i.HealthAddress + "/readyz"); err == nil { //nolint:noctx // the client has a timeout
 			_ = resp.Body.Close()
-		}
-		ready := err == nil && resp.StatusCode == http.StatusOK
-		if i.ready.Store(ready); ready && !said {
-			said = true
-			close(became)
+			ready := resp.StatusCode == http.StatusOK
+			if i.ready.Store(ready); ready && !said {
+				said = true
+				close(became)
+			}
 		}
 		select {
 		case <-tick.C:

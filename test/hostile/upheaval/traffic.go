@@ -31,11 +31,14 @@ type question struct {
 
 // An account is what was seen during one event.
 type account struct {
-	name                                           string
-	asked, right, untold, dropped, wrong, old, hot int // hot: sent after another configuration was accepted
-	latencies                                      []time.Duration
-	longestGap                                     time.Duration
-	problems                                       map[string]int
+	name                                 string
+	asked, right, untold, dropped, wrong int
+	// late are those that were dropped for want of time; old are verdicts of a configuration that was replaced more than the
+	// grace before they came, hot those for requests that were sent after it was.
+	late, old, hot int
+	latencies      []time.Duration
+	longestGap     time.Duration
+	problems       map[string]int
 }
 
 // maxProblems bounds the sorts of problems that are told apart: what makes more has one cause.
@@ -46,6 +49,18 @@ func (a *account) problem(text string) {
 		text = "other problems"
 	}
 	a.problems[text]++
+}
+
+// drop notes a request that had no answer, or none that told.
+func (a *account) drop(why string) {
+	a.dropped++
+	for _, lack := range []string{"DEADLINE", "OVERLOADED", "timeout", "Timeout", "deadline", "EOF"} { // EOF: a handshake has 2 s
+		if strings.Contains(why, lack) {
+			a.late++
+			break
+		}
+	}
+	a.problem(why)
 }
 
 // Traffic is requests at a constant rate, sent when they are due whether or not those before are answered.
@@ -109,8 +124,7 @@ func (t *traffic) ask(questions []question) {
 	defer t.mu.Unlock()
 	account.asked++
 	if err != nil {
-		account.dropped++
-		account.problem(err.Error())
+		account.drop(err.Error())
 		return
 	}
 	t.judge(account, from, sent, received, questions, body)
@@ -129,8 +143,7 @@ func (t *traffic) judge(a *account, from string, sent, received time.Time, quest
 			a.untold++
 			return
 		}
-		a.dropped++
-		a.problem(reason(untold))
+		a.drop(reason(untold))
 		return
 	}
 	for i, q := range questions {

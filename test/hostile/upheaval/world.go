@@ -68,7 +68,7 @@ type settings struct {
 }
 
 func newWorld(ctx context.Context, env promise.Env) (w *world, err error) {
-	w = &world{env: env, settings: settings{trust: first}, truth: newTruth(first), service: newService(), login: map[string]bool{}}
+	w = &world{env: env, settings: settings{trust: first}, truth: newTruth(first, choose(env, delivery, looseDelivery)), service: newService(), login: map[string]bool{}}
 	if w.lab, err = lab.New(filepath.Join(env.Dir, "lab")); err != nil {
 		return nil, err
 	}
