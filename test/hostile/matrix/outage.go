@@ -17,14 +17,17 @@ import (
 const (
 	// outageImages are asked about by outageCallers, of whom each asks about one after the other, and again outagePause after
 	// he was told that it could not be told: as fast as a controller begins to try again.
-	outageImages  = 20
-	outageCallers = 40
+	outageImages  = 12
+	outageCallers = 12
 	outagePause   = time.Second
 	// outageTime is how long a registry is away; quickOutage in the quick slice.
 	outageTime  = 12 * time.Second
 	quickOutage = 4 * time.Second
 	// wasteBound is P9's: requests that went out for each that was needed.
 	wasteBound = 1.1
+	// looseWaste is for the quick slice: what it costs to notice an outage, five failures and five retries, is spread over a
+	// few seconds there.
+	looseWaste = 2
 	// recovery is how long a registry that is back may stay unused: the longest pause between two probes, a quarter more for
 	// its jitter, or the longest that a registry which limits is left alone; and the caller's own pause.
 	recovery = 16*time.Second + outagePause
@@ -118,7 +121,7 @@ func (w *world) tryOutages(ctx context.Context) (promise.Report, error) {
 		runs = append(runs, func(ctx context.Context) error { return w.tryOutage(ctx, p, o) })
 	}
 	err = errors.Join(inParallel(ctx, len(runs), runs), p.Stop())
-	return outageReport(all), err
+	return w.outageReport(all), err
 }
 
 // tryOutage has one registry be away, and come back.
@@ -198,13 +201,17 @@ func requestsTo(ctx context.Context, p *lab.Program, h *lab.Host) (total int, er
 }
 
 // outageReport holds P9, and P1's time and outcomes in an outage.
-func outageReport(all []*outcry) promise.Report {
+func (w *world) outageReport(all []*outcry) promise.Report {
 	t := promise.Table{
 		Title:   fmt.Sprintf("full outages: %d images, each asked about by several of %d callers, again %s after each answer", outageImages, outageCallers, outagePause),
 		Columns: []string{"outage", "asked", "requests needed", "requests sent", "sent for each needed", "longest answer", "verified again after"},
 		Notes:   []string{"needed: one request for each image and each " + budget.String() + " in which anybody asks about it, for whoever asks then can share one attempt"},
 	}
 	var report promise.Report
+	bound := wasteBound
+	if w.env.Quick {
+		bound = looseWaste
+	}
 	for _, o := range all {
 		ratio := float64(o.sent) / float64(max(1, o.needed))
 		t.Rows = append(t.Rows, []string{
@@ -212,7 +219,7 @@ func outageReport(all []*outcry) promise.Report {
 			o.longest.Round(time.Millisecond).String(), o.back.Round(10 * time.Millisecond).String(),
 		})
 		report.Results = append(report.Results,
-			promise.Result{Promise: "P9", What: "requests sent for each needed, registry away: " + o.name, Got: fmt.Sprintf("%.2f", ratio), Bound: fmt.Sprintf("at most %.1f", wasteBound), Held: ratio <= wasteBound && o.needed > 0},
+			promise.Result{Promise: "P9", What: "requests sent for each needed, registry away: " + o.name, Got: fmt.Sprintf("%.2f", ratio), Bound: fmt.Sprintf("at most %.1f", bound), Held: ratio <= bound && o.needed > 0},
 			promise.Result{Promise: "P1", What: "wrong answers while a registry is away, and when it is back: " + o.name, Got: fmt.Sprint(len(o.wrong)), Bound: "0", Held: len(o.wrong) == 0, Note: firstOf(o.wrong)},
 			promise.Result{Promise: "P1", What: "time until a registry that is back is used: " + o.name, Got: o.back.Round(10 * time.Millisecond).String(), Bound: "at most " + recovery.String(), Held: o.back <= recovery},
 		)
