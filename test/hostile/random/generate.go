@@ -13,7 +13,6 @@ type generator struct {
 	repos []string
 	// The hosts: a registry, one with a port, and a mirror of the first.
 	first, second, mirrored string
-	serial                  int
 }
 
 // generate draws the world of a seed.

@@ -656,11 +656,11 @@ func (o *oracle) prove(v *verifier, e entry, t target) look {
 	}
 	lied := e.lie == wrongSize || e.lie == hugeSize || e.lie == noSize
 	opinions := o.consult(v.signedBy, target{place: place{t.repo, document}, name: t.name, proving: true, lied: lied})
-	any := tree{need: 1}
+	anyOf := tree{need: 1}
 	for _, name := range v.signedBy {
-		any.of = append(any.of, tree{verifier: name})
+		anyOf.of = append(anyOf.of, tree{verifier: name})
 	}
-	d := decide(any, func(name string) opinion { return opinions[slices.Index(v.signedBy, name)] })
+	d := decide(anyOf, func(name string) opinion { return opinions[slices.Index(v.signedBy, name)] })
 	switch {
 	case d.class == allowed || o.slips["signedBy"]:
 		l := until(d.latest)

@@ -56,15 +56,15 @@ func (g *generator) fail(p *phase, last bool) {
 	if g.chance(0.05) {
 		kinds = passing
 	}
-	switch {
-	case g.chance(0.1):
+	switch g.r.IntN(10) {
+	case 0:
 		kinds = []fault{"403"}
 		if last {
 			kinds = append(kinds, "500", "truncated", "429")
 		}
 		p.hosts[hostOf(pick(g, g.repos))] = pick(g, kinds)
 		delete(p.hosts, dockerHub) // it is all worlds'
-	case g.chance(0.1):
+	case 1:
 		if last {
 			kinds = append(kinds, "401", "401")
 		}
@@ -151,10 +151,10 @@ func (g *generator) reference(c *configuration) key {
 			k.subject, k.spelling = i.subject, both
 		}
 	}
-	switch {
-	case g.chance(0.015):
+	switch g.r.IntN(70) {
+	case 0:
 		k.tag, k.subject = "absent", ""
-	case g.chance(0.015):
+	case 1:
 		k.tag, k.subject = "", g.subject()
 	}
 	g.spelled(&k)

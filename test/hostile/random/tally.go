@@ -98,7 +98,7 @@ func (t *tally) tables() []promise.Table {
 		fmt.Sprintf("worlds that were asked about again because the machine stood still for longer than a request may take: %d", t.again),
 		"more than one answer is right where it is not known what the program has kept of a registry that was readable a moment before"}
 	features := promise.Table{Title: "random worlds: what had a part in the answers", Columns: []string{"rule or fault", "verdicts", "allowed", "refused", "could not tell"}}
-	for _, name := range slices.SortedFunc(maps.Keys(t.byFeature), func(a, b string) int { return cmp.Compare(a, b) }) {
+	for _, name := range slices.SortedFunc(maps.Keys(t.byFeature), cmp.Compare) {
 		c := t.byFeature[name]
 		features.Rows = append(features.Rows, []string{name, strconv.Itoa(c[0] + c[1] + c[2]), strconv.Itoa(c[allowed]), strconv.Itoa(c[refused]), strconv.Itoa(c[couldNotTell])})
 	}
