@@ -173,14 +173,14 @@ func options(t *testing.T) Options {
 		},
 		Check: func(path string, files map[string][]byte) Configuration {
 			c := Configuration{Decoded: true, GatekeeperCacheTTL: 30 * time.Second}
-			switch text := string(files[path]); {
-			case text == "bad":
+			switch string(files[path]) {
+			case "bad":
 				c.Errors = []string{"policies: it is bad"}
-			case text == "lax":
+			case "lax":
 				c.Warnings = []string{"it is lax"}
-			case text == "tenants":
+			case "tenants":
 				c.Tenancy = true
-			case text == "partly":
+			case "partly":
 				c.Unread = []string{"/etc/ratify/docker/config.json"}
 			}
 			return c
@@ -581,5 +581,17 @@ spec: {template: {spec: {containers: [{name: r, args: [serve, --cert-dir=/tls, -
 	}
 	if got, want := s.Servers(), []Running{{"images", "ratify", "r", "/c/c.yaml"}}; !slices.Equal(got, want) {
 		t.Errorf("servers %+v, want %+v", got, want)
+	}
+}
+
+// TestPartlyRead: a configuration of which files are not at hand is not called good.
+func TestPartlyRead(t *testing.T) {
+	all := installation(t)
+	at(all["configmap"], "data")["config.yaml"] = "partly"
+	r := examined(t, all, options(t))
+	seen := slices.ContainsFunc(r.NotLookedAt, func(u Unseen) bool { return u.Check == "configuration" && strings.Contains(u.Remedy, "/ratify check") })
+	passed := slices.ContainsFunc(r.Passed, func(n Note) bool { return strings.HasPrefix(n.Check, "configuration") })
+	if !seen || passed || len(r.Findings) > 0 {
+		t.Errorf("%+v", r)
 	}
 }

@@ -250,7 +250,7 @@ func (c *chain) setWebhook(t *testing.T, timeout int, policy string) {
 		if err != nil && strings.Contains(err.Error(), fmt.Sprintf("taken-up-%d.example.test", n)) {
 			return nil
 		}
-		return fmt.Errorf("the webhook's settings are not in force: %v", err)
+		return errors.Join(errors.New("the webhook's settings are not in force"), err)
 	})
 	if err != nil {
 		t.Fatal(err)
