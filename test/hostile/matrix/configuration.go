@@ -259,8 +259,9 @@ func (w *world) tryConfiguration(ctx context.Context, c *cell, m misconfiguratio
 	return p.Stop()
 }
 
-// reloadBound is how long a change may take to be seen where the system does not tell, with what it takes to read it.
-const reloadBound = 20 * time.Second
+// reloadBound ends the wait for a program that never says what it makes of a change: it looks every ten seconds where the
+// system does not tell, and a busy machine takes a few times as long.
+const reloadBound = time.Minute
 
 // reload changes the files under a program that serves, and waits until it has said what it makes of that.
 func (c *cell) reload(ctx context.Context, p *lab.Program, m misconfiguration, v *volume) error {
