@@ -279,12 +279,16 @@ func (r *Registry) limited(now time.Time) (after int, limited bool) {
 // find gives what is at a path; where there is nothing, an entry without a body that says what was looked for.
 func (r *Registry) find(p path, whole string) entry {
 	r.contentMu.RLock()
-	e, ok := r.content[whole]
+	there, ok := r.content[whole]
+	var found entry
+	if ok {
+		found = *there // under the lock: how many use it changes with the images that are made
+	}
 	r.contentMu.RUnlock()
 	if ok {
-		return *e
+		return found
 	}
-	e = &entry{kind: p.kind(), image: p.image()}
+	e := &entry{kind: p.kind(), image: p.image()}
 	if e.kind == Referrers {
 		// The specification has an empty list for what has none, and for what is not there either.
 		e.mediaType, e.body = ocispec.MediaTypeImageIndex, []byte(emptyIndex)
