@@ -371,7 +371,7 @@ func (g *generator) good(c *configuration, v *verifier, at place) []entry {
 			return nil
 		}
 	default:
-		p.age = 1 + g.r.IntN(5)
+		p.age = pick(g, []int{1, 1, 2, 2, 3, 3, 4, 4, 5, 30})
 		p.kind = map[verifierKind]kind{ofBills: bill, ofScans: scan, ofReviews: review}[v.kind]
 		if len(v.signedBy) > 0 {
 			return g.proven(c, v, at, p)
