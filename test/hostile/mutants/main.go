@@ -20,12 +20,16 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := command(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
+}
+
+func command(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args, os.Stdout, os.Stderr)
 }
 
 // run tries the mutants that args choose, and fails unless each is caught.
@@ -86,7 +90,7 @@ func tryAll(ctx context.Context, root string, chosen []Mutant, workers int, prog
 	}
 	var (
 		outcomes = make([]Outcome, len(chosen))
-		sound    = healthy{}
+		sound    = healthy{chosen: chosen}
 		mu       sync.Mutex
 		done     int
 		running  sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/ratify-provider/ratify/test/hostile/gotest"
@@ -46,7 +47,7 @@ func run(ctx context.Context, env promise.Env) (promise.Report, error) {
 // judge makes figures of what the suite did. What a test counts it says in its last line.
 func judge(r gotest.Result, quick bool) promise.Report {
 	shapes := under(r.Passed, shapesTest+"/default/")
-	broken := append(r.Failed, r.Unended...)
+	broken := slices.Concat(r.Failed, r.Unended)
 	note := strings.Join(broken, ", ")
 	report := promise.Report{Results: []promise.Result{{
 		Promise: "P15", What: "shapes of answer, each with the denial that it must give", Got: fmt.Sprintf("%d as they must be, %d not", shapes, len(broken)),
