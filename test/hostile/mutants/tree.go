@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -97,30 +98,46 @@ func (t *tree) test(ctx context.Context, pkg, run string) (failed []string, err 
 	return result.Failed, nil
 }
 
-// healthy remembers which tests pass without any fault: one that fails anyway would catch everything.
+// healthy remembers of which packages the tests pass without any fault: one that fails anyway would catch everything.
 type healthy struct {
-	mu    sync.Mutex
-	known map[[2]string]error
+	chosen []Mutant
+	mu     sync.Mutex
+	known  map[string]error // by package
 }
 
-// check runs the tests of a mutant without it, once for all mutants with the same.
+// check runs all tests of a mutant's package that any of the chosen ones runs, without a fault and once.
 func (h *healthy) check(ctx context.Context, t *tree, m Mutant) error {
-	key := [2]string{m.Package, m.Run}
 	h.mu.Lock()
-	err, ok := h.known[key]
+	err, ok := h.known[m.Package]
 	h.mu.Unlock()
 	if ok {
 		return err
 	}
-	failed, err := t.test(ctx, m.Package, m.Run)
+	failed, err := t.test(ctx, m.Package, h.all(m.Package))
 	if err == nil && len(failed) > 0 {
 		err = fmt.Errorf("%s fails without any fault: %s", m.Package, strings.Join(failed, ", "))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.known == nil {
-		h.known = map[[2]string]error{}
+		h.known = map[string]error{}
 	}
-	h.known[key] = err
+	h.known[m.Package] = err
 	return err
+}
+
+// all chooses the tests of a package that any mutant runs.
+func (h *healthy) all(pkg string) string {
+	var runs []string
+	for _, m := range h.chosen {
+		switch {
+		case m.Package != pkg:
+		case m.Run == "":
+			return ""
+		default:
+			runs = append(runs, m.Run)
+		}
+	}
+	slices.Sort(runs)
+	return strings.Join(slices.Compact(runs), "|")
 }
