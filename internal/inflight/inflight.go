@@ -73,6 +73,9 @@ func (b *Budget) Take(ctx context.Context, who string, bytes int64) error {
 
 // take is called under mu.
 func (b *Budget) take(who string, bytes int64) bool {
+	if bytes == 0 {
+		return true // at the end of what is read there is nothing to wait for, nor anything to note
+	}
 	if b.held[who]+bytes > shareFactor*(b.free-bytes) {
 		return false
 	}
@@ -101,13 +104,13 @@ func (b *Budget) Give(who string, bytes int64) {
 
 // Owner tells who decides about a registry's host, host or host:port: its domain, for who owns one has any number of names
 // below it, and of ports. Where a registrar registers domains is the public suffix list's to say; what that does not know goes
-// by its last two names.
+// by its last two names. An IPv6 address goes by its site, which has 2^80 of them.
 func Owner(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:i]
 	}
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return host
+	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return site(address)
 	}
 	host = strings.TrimSuffix(host, ".")
 	suffix := registered(host)
@@ -116,6 +119,19 @@ func Owner(host string) string {
 		return host
 	}
 	return below[strings.LastIndexByte(below, '.')+1:] + "." + suffix
+}
+
+// siteBits is how much of an IPv6 address tells one site from another: a /48 is the most that one is commonly given, for the
+// asking (RFC 6177).
+const siteBits = 48
+
+// site is the address itself, or of a public IPv6 address the prefix of its site.
+func site(address netip.Addr) string {
+	address = address.Unmap().WithZone("")
+	if address.Is4() || !address.IsGlobalUnicast() || address.IsPrivate() {
+		return address.String()
+	}
+	return netip.PrefixFrom(address, siteBits).Masked().String()
 }
 
 // registered is the suffix of a host under which a registrar registers domains, such as com and co.uk. Those under which a

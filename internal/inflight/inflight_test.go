@@ -91,6 +91,22 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
+// TestNothingIsAlwaysThere: the end of an answer holds nothing, so it neither waits for others nor leaves a name behind, of which
+// strangers have any number.
+func TestNothingIsAlwaysThere(t *testing.T) {
+	b := New(100)
+	if !b.Try("empty", 0) || len(b.held) != 0 {
+		t.Errorf("%v is remembered of who holds nothing", b.held)
+	}
+	for who, bytes := range map[string]int64{"a": 60, "b": 20, "c": 10} {
+		b.held[who] = bytes
+		b.free -= bytes
+	}
+	if !b.Try("a", 0) {
+		t.Error("who has more than he might have now must wait for nothing")
+	}
+}
+
 func TestOwner(t *testing.T) {
 	for host, want := range map[string]string{
 		"docker.io":                  "docker.io",
@@ -98,7 +114,13 @@ func TestOwner(t *testing.T) {
 		"b.a.registry.example:5000":  "registry.example",
 		"localhost:5000":             "localhost",
 		"127.0.0.1:5000":             "127.0.0.1",
-		"[::1]:5000":                 "[::1]",
+		"192.0.2.1:1":                "192.0.2.1",
+		"[::1]:5000":                 "::1",
+		"[2001:db8::1]:5000":         "2001:db8::/48",
+		"[2001:db8:0:ffff::2]":       "2001:db8::/48",
+		"[2001:db8:1::1]":            "2001:db8:1::/48",
+		"[::ffff:192.0.2.1]":         "192.0.2.1",
+		"[fd00::1]":                  "fd00::1",
 		"registry:5000":              "registry",
 		"1.dkr.ecr.r.amazonaws.com":  "amazonaws.com",
 		"a.s3.amazonaws.com":         "amazonaws.com",
