@@ -388,8 +388,9 @@ func (r *run) expect(p *phase, k key) expectation {
 		tags = kept
 	}
 	for _, tagged := range slices.Sorted(maps.Keys(tags)) {
-		for _, generous := range []bool{false, true} {
-			o := &oracle{w: r.w, p: p, c: &r.w.configs[p.config], before: r.before, generous: generous, slips: r.slips, used: map[string]bool{}}
+		for kept := range 4 {
+			o := &oracle{w: r.w, p: p, c: &r.w.configs[p.config], before: r.before, slips: r.slips, used: map[string]bool{}}
+			o.keptImages, o.keptEvidence = kept&1 != 0, kept&2 != 0
 			v := o.answer(k, tagged)
 			for feature := range o.used {
 				r.count.feature(r, feature)

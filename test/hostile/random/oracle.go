@@ -58,13 +58,14 @@ const (
 	documentLasts = 24 * time.Hour
 )
 
-// An oracle answers about one phase of a world. generous takes what may have been kept from before for readable.
+// An oracle answers about one phase of a world. What may have been kept from before counts as readable where keptImages, for the
+// manifests of images, or keptEvidence says so.
 type oracle struct {
-	w        *world
-	p        *phase
-	c        *configuration
-	before   []*phase // earlier phases, in which something may have been read that is kept by its digest
-	generous bool
+	w                        *world
+	p                        *phase
+	c                        *configuration
+	before                   []*phase // earlier phases, in which something may have been read that is kept by its digest
+	keptImages, keptEvidence bool
 	// slips are rules that the oracle is to get wrong, so that a test can see that each of them matters.
 	slips map[slip]bool
 	// used collects which rules decided, for the table.
@@ -86,8 +87,8 @@ func (o *oracle) fault(at object) fault {
 	if f == noFault || at.kind == byTag || at.kind == listOf || at.kind == cosignTag {
 		return f
 	}
-	kept := slices.ContainsFunc(o.before, func(p *phase) bool { return p.faultOf(at) == noFault }) || at.kind == byDigest
-	if kept && o.generous {
+	before := slices.ContainsFunc(o.before, func(p *phase) bool { return p.faultOf(at) == noFault })
+	if at.kind == byDigest && o.keptImages || at.kind != byDigest && o.keptEvidence && before {
 		return noFault
 	}
 	return f
@@ -778,9 +779,9 @@ func (o *oracle) judgeCosign(v *verifier, p piece, t target) look {
 		return found(neutral)
 	case p.kind.attestation():
 		return found(otherKind)
-	case p.kind == message && !t.own && !o.generous && o.unreadable(object{t.repo, byDigest, t.subject}):
+	case p.kind == message && !t.own && !o.keptImages && o.unreadable(object{t.repo, byDigest, t.subject}):
 		return found(open) // what is signed is the image's manifest itself
-	case p.kind == message && !t.own && !o.generous && !o.w.serves(t.place):
+	case p.kind == message && !t.own && !o.keptImages && !o.w.serves(t.place):
 		return found(open)
 	}
 	trusted := slices.Contains(v.trusted, p.by) || o.slips["signer"]
@@ -863,7 +864,8 @@ func (s *standing) mode() string {
 // opinion decides about a verifier. A level that asks for nothing, or only logs that nothing is there, proves no document.
 func (s *standing) opinion(o *oracle) opinion {
 	d := opinion{class: refused, problem: s.problem, limit: s.limit, soonest: noEnd, latest: noEnd}
-	absent := s.level == audit && !s.problem && s.others == s.taken
+	// Where all count, what lies past a bound may be one that must not be there.
+	absent := s.level == audit && !s.problem && s.others == s.taken && (s.mode() != "all" || !s.limit)
 	if s.level == skip || absent {
 		o.note("level " + string(s.level))
 		if !s.proving {

@@ -95,7 +95,7 @@ func (t *tally) tables() []promise.Table {
 	row("more than one answer was right", t.open)
 	row("by the released program, over TLS", t.over)
 	outcomes.Notes = []string{
-		fmt.Sprintf("worlds that were asked about again because the machine stood still for longer than a request may take: %d", t.again),
+		fmt.Sprintf("worlds that were asked about again, because a connection or its time was lost from outside: %d", t.again),
 		"more than one answer is right where it is not known what the program has kept of a registry that was readable a moment before"}
 	features := promise.Table{Title: "random worlds: what had a part in the answers", Columns: []string{"rule or fault", "verdicts", "allowed", "refused", "could not tell"}}
 	for _, name := range slices.SortedFunc(maps.Keys(t.byFeature), cmp.Compare) {
