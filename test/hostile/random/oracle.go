@@ -875,6 +875,7 @@ func (s *standing) opinion(o *oracle) opinion {
 	}
 	mode := s.mode()
 	good, wrong := s.decisive(mode, o)
+	d.pieces = len(good) // a rule sees what passed, be it one of several of which another refuses
 	o.note("evidence: " + mode)
 	switch {
 	case mode == "any" && len(good) > 0:
@@ -917,7 +918,6 @@ func (s *standing) decisive(mode string, o *oracle) (good, wrong []look) {
 // span is until when a verifier passes: by its best piece where one is enough, and any of them may have been looked at;
 // by the first that ends where all count.
 func (d *opinion) span(good []look, mode string) {
-	d.pieces = len(good)
 	if mode == "any" {
 		d.latest = 0
 	}
