@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -204,6 +205,9 @@ func decodeResponse(t testing.TB, data []byte) *externaldata.ProviderResponse {
 	var response externaldata.ProviderResponse
 	if err := d.Decode(&response); err != nil {
 		t.Fatalf("no ProviderResponse: %v: %s", err, data)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		t.Fatalf("there is something after the ProviderResponse: %s", data)
 	}
 	if response.APIVersion != apiVersion || response.Kind != externaldata.ProviderResponseKind || !response.Response.Idempotent {
 		t.Errorf("incomplete response: %s", data)

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -50,6 +51,36 @@ func TestLifeOfAVerdict(t *testing.T) {
 	} {
 		if got := tc.verdict.life(now, tc.ttl); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestLastKnownGoodIsOff where the policy does not ask for it: what cannot be told is not admitted by what was.
+func TestLastKnownGoodIsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &staged{}
+		p, _ := s.provider(t, "", func(p *ratify.Policy) { p.LastKnownGood = 0 })
+		key := atDigest("app", "x")
+		if got := codeOf(t, p, key); got != ratify.Verified {
+			t.Fatal(got)
+		}
+		s.set(func() { s.become["signature/a"] = fails(ratify.RegistryUnavailable) })
+		time.Sleep(untilAgain)
+		if got := codeOf(t, p, key); got != ratify.RegistryUnavailable {
+			t.Errorf("%s, want %s", got, ratify.RegistryUnavailable)
+		}
+	})
+}
+
+// TestPlacesOfAProvider: there are as many as the constants and the configuration say.
+func TestPlacesOfAProvider(t *testing.T) {
+	f := newFace(t, "concurrency: 7")
+	g := f.provider.current.Load()
+	for name, places := range map[string]struct{ got, want int }{
+		"at registries": {g.slots.places, 7}, "for work": {g.queue.places, maxFlights}, "for requests": {f.provider.waiting.places, maxWaiting},
+	} {
+		if places.got != places.want {
+			t.Errorf("%s: %d places, want %d", name, places.got, places.want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -603,6 +604,30 @@ func TestAllowedRedirectCarriesNoCredentials(t *testing.T) {
 		if v := got[0].Get(name); v != "" {
 			t.Errorf("the redirect host got %s %q", name, v)
 		}
+	}
+}
+
+// TestRedirectHostMayNotChallenge: a registry that asks nobody who he is gets no password because somebody else asks for it.
+func TestRedirectHostMayNotChallenge(t *testing.T) {
+	c := newFixture()
+	asked := 0
+	cdn := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		answer(401, "", nil, "Www-Authenticate", `Basic realm="x"`)(w, r)
+	}))
+	defer cdn.Close()
+	f := newFake(t, c.content())
+	f.before = answer(307, "", nil, "Location", cdn.URL+"/blob")
+	repo := openFake(t, f, func(r *Registry) {
+		r.Credentials = Sources{{Username: plantedUser, Password: plantedSecret}}
+		r.CAFile = caFile(t, f.server, cdn)
+		r.RedirectHosts = []string{cdn.Listener.Addr().String()}
+	})
+	if err := fetchBlob(t.Context(), repo, c); err == nil || asked == 0 {
+		t.Errorf("the redirect host was asked %d times: %v", asked, err)
+	}
+	if got := tried(f); !slices.Equal(got, []string{""}) {
+		t.Errorf("the registry got the passwords of %q", got)
 	}
 }
 
