@@ -71,6 +71,7 @@ type flight struct {
 	cached  bool
 	desc    ocispec.Descriptor
 	err     error
+	reason  *ratify.Error // beside err: why the last known good verdict has to do; nil: it must not
 }
 
 func newGeneration(engine *ratify.Engine, settings *config.File, options Options, earned *earnings) *generation {
@@ -257,6 +258,9 @@ func (g *generation) look(ctx context.Context, f *flight, known *ocispec.Descrip
 		return nil, encodeErr
 	}
 	if err != nil {
+		if end, _ := ctx.Deadline(); end.Sub(now) >= g.timeout { // or its turn came too late to tell anything
+			f.reason = w.reason(report, ratify.AsError(err))
+		}
 		return v, err
 	}
 	if report.Code == ratify.Verified {

@@ -44,13 +44,20 @@ func (g *generation) lastGood(s ratify.Subject, key string, problem *ratify.Erro
 
 // orLastGood is what a flight has found out, or the last known good verdict where it could not.
 func (g *generation) orLastGood(f *flight, v *verdict, err error) (*verdict, error) {
-	if err == nil {
-		return v, nil
+	if err == nil || f.reason == nil {
+		return v, err
 	}
-	if known := g.lastGood(f.subject, f.key, ratify.AsError(err)); known != nil {
+	if known := g.lastGood(f.subject, f.key, f.reason); known != nil {
 		return known, nil
 	}
 	return v, err
+}
+
+// asked tells whether a flight has been at the registry for so long that this has to do with it. Where it had to wait for
+// its place and its time is nearly up, that is because of what else is asked for.
+func (g *generation) asked(f *flight) bool {
+	at := f.placed.Load()
+	return at != nil && time.Since(*at) >= g.timeout/2
 }
 
 // await waits for a flight. Where the registry keeps it waiting until the asker's time is nearly up, or has for as long
@@ -66,6 +73,11 @@ func (g *generation) await(ctx context.Context, f *flight) (known *verdict, err 
 		return nil, nil
 	case <-timer.C:
 	case <-ctx.Done():
+	}
+	select {
+	case <-f.done: // both at once, and what has been found out goes before what was known
+		return nil, nil
+	default:
 	}
 	if v := g.standIn(f); v != nil {
 		return v, nil
@@ -97,6 +109,8 @@ func (g *generation) standIn(f *flight) *verdict {
 		return nil
 	case inner.placed.Load() == nil:
 		return g.behindStuck(inner.subject, inner.key)
+	case !g.asked(inner):
+		return nil
 	}
 	return g.lastGood(inner.subject, inner.key, f.late(context.DeadlineExceeded))
 }
@@ -148,6 +162,39 @@ func (w *watch) told(f ratify.Finding) {
 	if slices.Contains(before.passed, piece) || f.Counts && !slices.Contains(before.refused, piece) {
 		w.g.verdicts.Delete(w.key)
 	}
+}
+
+// reason is why the last known good verdict has to do for what could not be told, nil where it must not. What is attached to
+// the image beside the evidence that spoke for it then decides nothing: neither does it take the place of what is there no
+// more, nor is what is wrong with it the reason. Where access is refused it may have been taken away, for good.
+func (w *watch) reason(report *ratify.Report, problem *ratify.Error) *ratify.Error {
+	switch {
+	case len(report.VerifierReports) == 0 && problem.Code == ratify.RegistryAuth:
+		w.g.verdicts.Delete(w.key)
+		return nil
+	case w.known == nil:
+		return nil
+	}
+	still := map[uint64]bool{} // of each search that found something then: whether any of it is there
+	for i := range report.VerifierReports {
+		r := &report.VerifierReports[i]
+		f := ratify.Finding{Subject: r.Subject, Verifier: r.Name}
+		search := w.hash(f, "")
+		if !slices.Contains(w.known.pieces.passed, search) {
+			continue
+		}
+		known := slices.Contains(w.known.pieces.passed, w.hash(f, r.Reference.String()))
+		still[search] = still[search] || known && (r.IsSuccess || r.Code == ratify.NotExamined || away(r.Code))
+		if known && away(r.Code) && !away(problem.Code) {
+			problem = &ratify.Error{Code: r.Code, Message: r.Message, Remedy: r.Remedy}
+		}
+	}
+	for _, there := range still {
+		if !there {
+			return nil
+		}
+	}
+	return problem
 }
 
 func (w *watch) hash(f ratify.Finding, reference string) uint64 {

@@ -339,7 +339,7 @@ func TestRefusedSince(t *testing.T) {
 					t.Errorf("%s", got)
 				}
 				time.Sleep(2 * workTime)
-				stage(map[string]becoming{"signature/a": away, "signature/b": away, "other/a": away, "document/1": away})
+				stage(map[string]becoming{"signature/a": away, "signature/b": away, "other/a": away, "other/b": away, "document/1": away, "document/2": away})
 				if got := codeOf(t, p, key); (got == ratify.LastKnownGood) != tc.stays {
 					t.Errorf("later: %s", got)
 				}
