@@ -27,6 +27,10 @@ const (
 	// spareShare is the part of the places at registries within which work may begin that nobody waits for: what somebody asks
 	// for finds three quarters free of it.
 	spareShare = 4
+	// lateReserve is the part of an asker's time that what waits before him must leave free. The estimate is a mean, and where
+	// more is asked than can be done those are let in whom it promises most: without a reserve a quarter of them is late, and
+	// what was done for them is lost to everybody.
+	lateReserve = 4
 	// staleAfter is how long an answer may still be of the generation before: then it is asked again of the new one.
 	staleAfter = time.Second
 	// refusalShare of the cache's bounds is for refusals: they last for seconds, and images that are refused cost nothing to
@@ -410,7 +414,7 @@ func (g *generation) late(ctx context.Context, who, key string) error {
 	if key == "" {
 		expected *= 2
 	}
-	if expected <= time.Until(deadline) {
+	if left := time.Until(deadline); expected <= left-left/lateReserve {
 		return nil
 	}
 	return &ratify.Error{Code: ratify.Overloaded, Message: "what waits for the same registry takes longer than there is time"}
