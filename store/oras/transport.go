@@ -33,6 +33,7 @@ const (
 // for nothing when a batch of images comes.
 type transport struct {
 	many, few *http.Transport
+	meetWait  time.Duration // the constant, longer in tests
 
 	mu       sync.Mutex
 	contacts *cache.Cache[*contact]
@@ -64,7 +65,7 @@ func newTransport(tlsConfig *tls.Config, allowPrivate bool, proxy func(*http.Req
 	}
 	few := many.Clone()
 	few.MaxConnsPerHost = fewConns
-	return &transport{many: many, few: few, contacts: cache.New(maxContacts, maxRememberedBytes, func(*contact) int64 { return 256 })}
+	return &transport{many: many, few: few, meetWait: meetWait, contacts: cache.New(maxContacts, maxRememberedBytes, func(*contact) int64 { return 256 })}
 }
 
 // RoundTrip sends a request.
@@ -76,7 +77,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if first {
 		return t.meet(req, c)
 	}
-	if err := c.wait(req.Context()); err != nil {
+	if err := c.wait(req.Context(), t.meetWait); err != nil {
 		closeBody(req)
 		return nil, err
 	}
@@ -128,14 +129,14 @@ func (t *transport) meet(req *http.Request, c *contact) (*http.Response, error) 
 	return resp, err
 }
 
-// wait waits until it is known what the server speaks, or for as long as it is worth. An error is the context's.
-func (c *contact) wait(ctx context.Context) error {
+// wait waits until it is known what the server speaks, at most for as long as it is worth. An error is the context's.
+func (c *contact) wait(ctx context.Context, most time.Duration) error {
 	select {
 	case <-c.known:
 		return nil
 	default:
 	}
-	timer := time.NewTimer(meetWait)
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-c.known:

@@ -48,6 +48,12 @@ func newCrowd(t *testing.T, http2 bool) *crowd {
 	host := c.server.Listener.Addr().String()
 	store := newStore(t, Deps{}, Registry{Host: host, AllowPrivate: true, CAFile: caFile(t, c.server)})
 	c.session = newSession(store.entryFor(host), host, "app", auth.EmptyCredential, store.deps)
+	// A machine that is busy needs seconds for a hundred handshakes, and what is counted here are connections.
+	c.transport().meetWait = time.Minute
+	for _, over := range []*http.Transport{c.transport().many, c.transport().few} {
+		over.TLSHandshakeTimeout, over.ResponseHeaderTimeout = time.Minute, time.Minute
+		over.DialContext = (&net.Dialer{}).DialContext
+	}
 	return c
 }
 
