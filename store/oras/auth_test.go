@@ -250,7 +250,7 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 		{"HTML", text(`<html>`), ratify.RegistryInvalid},
 		{"empty", text(``), ratify.RegistryInvalid},
 		{"an answer of a megabyte", text(`{"x":"` + strings.Repeat("x", 1<<20) + `"}`), ratify.RegistryInvalid},
-		{"a good token in an answer that is too long", text(`{"token":"t","x":"` + strings.Repeat("x", maxTokenAnswerBytes) + `"}`), ratify.RegistryInvalid},
+		{"a good token in an answer that is too long", text(`{"access_token":"t","x":"` + strings.Repeat("x", maxTokenAnswerBytes) + `"}`), ratify.RegistryInvalid},
 		{"a token that is too long", text(`{"token":"` + strings.Repeat("x", maxTokenBytes+1) + `"}`), ratify.RegistryInvalid},
 		{"a token with a line feed", text(`{"token":"x\nX-Header: y"}`), ratify.RegistryInvalid},
 		{"a token that is a number", text(`{"token":1}`), ratify.RegistryInvalid},

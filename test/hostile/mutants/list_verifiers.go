@@ -71,7 +71,7 @@ func ofSigstore() []Mutant {
 			Old: "if err := checkPayload(found.payload, subject); err != nil {", New: "if err := checkPayload(found.payload, subject); err != nil && len(found.payload) == 0 {"},
 		{Fault: "whoever has a certificate is a trusted identity", Class: NotEnforced, File: "internal/sigstore/bundle.go", Package: pkg, Run: "^TestIdentityPatterns$",
 			Old: "verify.NewPolicy(artifact, v.policies...)", New: "verify.NewPolicy(artifact, verify.WithoutIdentitiesUnsafe())"},
-		{Fault: "a pattern that everybody matches is an identity", Class: NotEnforced, File: "internal/sigstore/identity.go", Package: pkg, Run: "^TestConfiguration$",
+		{Fault: "a pattern that everybody matches is an identity", Class: NotEnforced, File: "internal/sigstore/identity.go", Package: pkg, Run: "^TestPatterns$",
 			Old: "if err == nil && matchesAll(re) {", New: "if err == nil && part.name == \"\" && matchesAll(re) {"},
 		{Fault: "a pattern of identities need not be anchored", Class: NotEnforced, File: "internal/sigstore/identity.go", Package: pkg, Run: "^TestPatterns$",
 			Old: "if !isBounded(parsed, syntax.OpBeginText) || !isBounded(parsed, syntax.OpEndText) {", New: "if !isBounded(parsed, syntax.OpBeginText) {"},
