@@ -117,6 +117,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	fmt.Fprintf(out, "%s\n%s, %s, seed %d, %s\n", report.Machine(), report.Commit("."), began.Format(time.DateOnly), o.seed, time.Since(began).Round(time.Second))
 	whole.Print(out)
+	if o.quick {
+		fmt.Fprintln(out, "A quick run is for whether answers are right. Its bounds on times, rates and memory are wider than what is promised, and say nothing of it.")
+	}
 	if o.write != "" {
 		if err := report.WriteGenerated(o.write, "make hostile", func(w io.Writer) {
 			fmt.Fprintf(w, "%s, commit %s, %s, in %s.\n", report.Machine(), report.Commit("."), began.Format(time.DateOnly), time.Since(began).Round(time.Second))

@@ -20,8 +20,18 @@ func (r Report) Print(w io.Writer) {
 			fmt.Fprintf(w, "  %s\n", note)
 		}
 	}
-	fmt.Fprintln(w)
-	report.PrintTable(w, columns, r.rows())
+	unmeasured := r.Unmeasured()
+	for _, p := range All() {
+		if slices.Contains(unmeasured, p) {
+			continue
+		}
+		fmt.Fprintf(w, "\n%-4s %s\n", p.ID, p.Text)
+		for _, result := range r.Results {
+			if result.Promise == p.ID {
+				fmt.Fprintf(w, "     %-6s  %s: %s; must be %s\n", outcome(result.Held), result.What+note(result.Note), result.Got, result.Bound)
+			}
+		}
+	}
 	fmt.Fprintf(w, "\n%s\n", r.summary())
 }
 
