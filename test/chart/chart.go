@@ -5,17 +5,16 @@ package chart
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/ratify-provider/ratify/test/cluster"
+	"github.com/ratify-provider/ratify/test/program"
 )
 
 // Namespace is where everything is rendered for: Gatekeeper's own.
@@ -35,15 +34,15 @@ type Chart struct {
 // Find returns the chart of this repository, with the helm program that RATIFY_HELM names, or the one in PATH, or the one
 // that the test cluster uses: that is built where it was not before, which takes minutes.
 func Find(ctx context.Context) (*Chart, error) {
-	_, file, _, ok := runtime.Caller(0)
-	if !ok {
-		return nil, errors.New("find the chart: this program does not know its sources")
+	root, err := program.Root() // and not the place of this file, which a build with -trimpath does not know
+	if err != nil {
+		return nil, fmt.Errorf("find the chart: %w", err)
 	}
 	helm, err := findHelm(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find helm: %w", err)
 	}
-	return &Chart{Helm: helm, Dir: filepath.Join(filepath.Dir(file), "..", "..", "charts", "ratify")}, nil
+	return &Chart{Helm: helm, Dir: filepath.Join(root, "charts", "ratify")}, nil
 }
 
 func findHelm(ctx context.Context) (string, error) {
