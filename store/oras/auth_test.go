@@ -540,7 +540,7 @@ func FuzzChallenge(f *testing.F) {
 			return
 		}
 		remembered, ok := chooseChallenge([]string{general})
-		if !ok || remembered.String() != general || remembered.params["realm"] != again.params["realm"] || strings.Contains(remembered.params["scope"], "repository:") {
+		if !ok || remembered.String() != general || remembered.params["realm"] != again.params["realm"] || strings.Contains(" "+remembered.params["scope"], " repository:") {
 			t.Errorf("of %q is remembered %q", text, general)
 		}
 	})
