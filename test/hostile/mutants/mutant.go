@@ -47,8 +47,8 @@ type Mutant struct {
 	Class Class
 	// File is where, relative to the repository's root; Old stands there once, and New takes its place.
 	File, Old, New string
-	// Package is whose tests must see it, such as ./provider, or test/library for a package of the module test. Run, if not
-	// empty, chooses among its tests as go test does, where all would take long.
+	// Package is whose tests must see it, such as ./provider, or test/library for a package of the module test. Run names those
+	// tests, as for go test; empty: it may be any of the package, where all are quick and depend on no clock.
 	Package, Run string
 }
 
