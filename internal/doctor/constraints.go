@@ -164,7 +164,7 @@ func (m *match) narrowed() (list []string) {
 	if len(m.Namespaces) > 0 {
 		list = append(list, "match.namespaces is "+ratify.Truncate(commas(m.Namespaces))+" alone")
 	}
-	if slices.Contains(m.ExcludedNamespaces, "*") {
+	if slices.ContainsFunc(m.ExcludedNamespaces, everything) {
 		list = append(list, "match.excludedNamespaces has *")
 	}
 	if !m.LabelSelector.empty() {
@@ -184,6 +184,9 @@ func (m *match) narrowed() (list []string) {
 	}
 	return list
 }
+
+// everything tells whether a pattern of namespaces is for all of them.
+func everything(pattern string) bool { return pattern != "" && strings.Trim(pattern, "*") == "" }
 
 // covers tells whether a namespace is among those of a list, in which one may begin or end with an asterisk.
 func covers(list []string, namespace string) bool {
@@ -355,6 +358,9 @@ func constraintEnforcement(x *examination) {
 }
 
 func constraintCoverage(x *examination) {
+	if !x.configCoverage() {
+		return // beside it the constraints' own match says nothing
+	}
 	candidates := best(x.constraints(), (*constraint).denies)
 	for _, c := range candidates {
 		if c.wide() {
@@ -371,12 +377,16 @@ func constraintCoverage(x *examination) {
 
 // noteExcluded says which namespaces a constraint leaves out, beside those that must start first.
 func (x *examination) noteExcluded(c *constraint) {
-	rest := slices.DeleteFunc(slices.Clone(c.Spec.Match.ExcludedNamespaces), func(n string) bool {
-		return n == "kube-system" || n == x.gatekeeperNamespace() || n == x.namespace
-	})
-	if len(rest) > 0 {
+	if rest := x.beside(c.Spec.Match.ExcludedNamespaces); len(rest) > 0 {
 		x.note(c.ref() + " excludes the namespaces " + ratify.Truncate(commas(rest)))
 	}
+}
+
+// beside are the namespaces of a list but for those that must start first.
+func (x *examination) beside(list []string) []string {
+	return slices.DeleteFunc(sorted(list), func(n string) bool {
+		return n == "kube-system" || n == x.gatekeeperNamespace() || n == x.namespace
+	})
 }
 
 func constraintStatus(x *examination) {
@@ -388,13 +398,6 @@ func constraintStatus(x *examination) {
 		for _, complaint := range trouble(c.Status.ByPod) {
 			x.find(c.ref(), complaint, "a constraint that Gatekeeper does not enforce denies nothing", "kubectl describe "+strings.ToLower(kindConstraint)+" "+c.Metadata.Name+", and look at Gatekeeper's log")
 		}
-	}
-}
-
-// A gatekeeperConfig is Gatekeeper's Config.
-type gatekeeperConfig struct {
-	Spec struct {
-		Match []struct{ ExcludedNamespaces, Processes []string }
 	}
 }
 
@@ -410,7 +413,6 @@ func exemptNamespaces(x *examination) {
 		return
 	}
 	namespaces, unread := decoded[namespace](x.Snapshot, kindNamespace)
-	configs, _ := decoded[gatekeeperConfig](x.Snapshot, kindConfig)
 	labels := map[string]map[string]string{}
 	for _, n := range namespaces {
 		labels[n.Metadata.Name] = n.Metadata.Labels
@@ -418,7 +420,7 @@ func exemptNamespaces(x *examination) {
 			x.note("Gatekeeper is not asked about the namespace " + n.Metadata.Name + ", by its label " + ignoreLabel)
 		}
 	}
-	excluded := x.excludedByConfig(configs)
+	excluded := x.excludedByConfig(processWebhook)
 	for _, name := range sorted([]string{x.gatekeeperNamespace(), x.namespace, "kube-system"}) {
 		own := map[string]string{nameLabel: name}
 		for key, value := range labels[name] {
@@ -440,21 +442,4 @@ func exemptNamespaces(x *examination) {
 				"add "+name+" to the excludedNamespaces of the constraint, or kubectl label namespace "+name+" "+ignoreLabel+"=yes")
 		}
 	}
-}
-
-// excludedByConfig are the namespaces that Gatekeeper itself leaves out of admission.
-func (x *examination) excludedByConfig(configs []gatekeeperConfig) (list []string) {
-	for _, c := range configs {
-		for _, m := range c.Spec.Match {
-			if slices.Contains(m.Processes, "*") || slices.Contains(m.Processes, "webhook") {
-				list = append(list, m.ExcludedNamespaces...)
-			}
-		}
-	}
-	if rest := slices.DeleteFunc(slices.Clone(list), func(n string) bool {
-		return n == "kube-system" || n == x.namespace || n == x.gatekeeperNamespace()
-	}); len(rest) > 0 {
-		x.note("Gatekeeper's Config excludes the namespaces " + ratify.Truncate(commas(rest)))
-	}
-	return list
 }

@@ -81,11 +81,12 @@ func digests(x *examination) {
 		for _, narrow := range a.Spec.Match.narrowed() {
 			x.find(a.ref(), narrow, why, remedy)
 		}
-		for _, left := range leftOut(a.Spec.Match.ExcludedNamespaces, constraints) {
+		for _, left := range x.leftOut(a.Spec.Match.ExcludedNamespaces, constraints) {
 			x.find(a.ref(), "it excludes the namespace "+ratify.Truncate(left)+", which the constraint does not", why,
 				"exclude the same namespaces in both, or require digests there: library/tenants/samples/constraint-private.yaml")
 		}
 	}
+	x.unpinned(constraints, why)
 }
 
 func (a *assign) forPods() bool {
@@ -95,8 +96,12 @@ func (a *assign) forPods() bool {
 }
 
 // leftOut are the namespaces without mutation in which a tag is enough for the constraints.
-func leftOut(excluded []string, constraints []constraint) (list []string) {
+func (x *examination) leftOut(excluded []string, constraints []constraint) (list []string) {
+	unasked := x.excludedByConfig(processWebhook)
 	for _, name := range excluded {
+		if slices.Contains(unasked, name) || covers(unasked, name) {
+			continue // nothing is verified there either
+		}
 		enough := slices.ContainsFunc(constraints, func(c constraint) bool {
 			return c.denies() && c.wide() && !slices.Contains(c.Spec.Match.ExcludedNamespaces, name) && !covers(c.Spec.Match.ExcludedNamespaces, name)
 		})

@@ -374,7 +374,19 @@ func constraintGaps() []gap {
 		{"mutation elsewhere", "digests", "excludes the namespace team", func(all map[string]o) {
 			at(all["assign:"+locations()[0]], "spec", "match")["excludedNamespaces"] = []any{"kube-system", DefaultNamespace, "team"}
 		}},
+		{"a Config that switches everything off", "constraint-coverage", "every namespace (*) from webhook", excluding("*", "*")},
+		{"a Config that switches verification off", "constraint-coverage", "every namespace (**) from webhook", excluding("**", "audit", "webhook")},
+		{"a Config that switches mutation off", "digests", "namespace * from mutation-webhook", excluding("*", "mutation-webhook")},
+		{"a Config that leaves a team's tags", "digests", "namespace team from mutation-webhook", excluding("team", "mutation-webhook")},
 		{"digests required where it only reports", "constraint-enforcement", "warn", func(all map[string]o) { withDigest(all); spec(all)["enforcementAction"] = "warn" }},
+	}
+}
+
+// excluding adds a Config that leaves a namespace out of processes.
+func excluding(namespace string, processes ...any) func(map[string]o) {
+	return func(all map[string]o) {
+		all["config"] = objectOf("config.gatekeeper.sh/v1alpha1", kindConfig, DefaultNamespace, "config",
+			o{"match": []any{o{"excludedNamespaces": []any{"kube-system", namespace}, "processes": processes}}})
 	}
 }
 
@@ -439,7 +451,7 @@ func serverGaps(t *testing.T) []gap {
 func TestNotes(t *testing.T) {
 	all := installation(t)
 	at(all["constraint"], "spec", "match")["excludedNamespaces"] = []any{"kube-system", DefaultNamespace, "legacy"}
-	all["config"] = objectOf("config.gatekeeper.sh/v1alpha1", kindConfig, DefaultNamespace, "config", o{"match": []any{o{"excludedNamespaces": []any{"old"}, "processes": []any{"*"}}}})
+	excluding("old", "*")(all)
 	all["ns:lab"] = o{"apiVersion": "v1", "kind": "Namespace", "metadata": o{"name": "lab", "labels": o{ignoreLabel: "yes"}}}
 	r := examined(t, all, options(t))
 	text := ""
@@ -484,6 +496,12 @@ func TestEnough(t *testing.T) {
 		},
 		"the template in another form": func(all map[string]o) {
 			at(all["template"], "spec")["targets"] = []any{o{"target": "admission.k8s.gatekeeper.sh", "code": []any{o{"engine": "Rego", "source": o{"rego": defaultRego}}}}}
+		},
+		"a Config that excludes from audit alone":            excluding("*", "audit", "sync"),
+		"a Config that excludes what is not verified either": excluding("kube-system", "mutation-webhook"),
+		"a Config of another name": func(all map[string]o) {
+			excluding("*", "*")(all)
+			at(all["config"], "metadata")["name"] = "other"
 		},
 		"exempt by a label": func(all map[string]o) {
 			at(all["validating"], "webhooks", 0)["namespaceSelector"] = o{"matchExpressions": []any{o{"key": ignoreLabel, "operator": "DoesNotExist"}}}
