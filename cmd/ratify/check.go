@@ -62,14 +62,16 @@ type checkedVerifier struct {
 // A checkedScope is one scope of one policy, for one pattern of namespaces; the list is in the order in which they are
 // looked up: by namespaces and then by scope the most specific first.
 type checkedScope struct {
-	Namespace string           `json:"namespace,omitempty"`
-	Scope     string           `json:"scope"`
-	Policy    string           `json:"policy"`
-	Mode      ratify.Mode      `json:"mode"`
-	Platforms ratify.Platforms `json:"platforms"`
-	Require   string           `json:"require"`
-	Verifiers []string         `json:"verifiers"`
-	Rule      string           `json:"rule,omitempty"`
+	Namespace string      `json:"namespace,omitempty"`
+	Scope     string      `json:"scope"`
+	Policy    string      `json:"policy"`
+	Mode      ratify.Mode `json:"mode"`
+	// LastKnownGood is for how long an image stays admitted that cannot be verified again; 0: not at all.
+	LastKnownGood ratify.Duration  `json:"lastKnownGood,omitempty"`
+	Platforms     ratify.Platforms `json:"platforms"`
+	Require       string           `json:"require"`
+	Verifiers     []string         `json:"verifiers"`
+	Rule          string           `json:"rule,omitempty"`
 }
 
 // A checkedTenant is a file of a tenant. Of a namespace whose file is not valid, every image is refused.
@@ -186,6 +188,9 @@ func (r *checkResult) warn(g *generation, now time.Time) {
 	if len(r.Policies) == 0 {
 		add("policies: there is none, so every image is refused")
 	}
+	for _, warning := range admitsUnproven(g.file.Policies, g.file.Exemptions, now) {
+		add(warning)
+	}
 	for _, warning := range g.warnings() {
 		add(warning)
 	}
@@ -203,6 +208,23 @@ func (r *checkResult) warn(g *generation, now time.Time) {
 	for _, t := range r.TrustedRoots {
 		add(t.warning())
 	}
+}
+
+// admitsUnproven says where every repository's images are admitted without proof: in the cluster, or in the namespaces that a
+// policy or an exemption names.
+func admitsUnproven(policies []ratify.Policy, exemptions []ratify.Exemption, now time.Time) (warnings []string) {
+	for i, p := range policies {
+		if p.Mode == ratify.ModeAudit && slices.Contains(p.Scopes, "*") {
+			warnings = append(warnings, fmt.Sprintf("%s: mode: audit on the scope *: what is not proven is admitted, and at most reported",
+				placeOf("policies", i, config.Module{Name: p.Name})))
+		}
+	}
+	for i, x := range exemptions {
+		if len(x.Digests) == 0 && slices.Contains(x.Scopes, "*") && now.Before(x.Expires.Time) {
+			warnings = append(warnings, fmt.Sprintf("exemptions[%d]: the scope *: until %s every image is admitted without proof", i, x.Expires.UTC().Format(time.RFC3339)))
+		}
+	}
+	return warnings
 }
 
 // piecesOf is which pieces of evidence decide, by the configuration or by the verifier's own choice.
@@ -292,7 +314,7 @@ func scopesOf(policies []ratify.Policy) []checkedScope {
 		}
 		for _, namespace := range namespaces {
 			for _, scope := range p.Scopes {
-				scopes = append(scopes, checkedScope{namespace, scope, p.Name, cmp.Or(p.Mode, ratify.ModeEnforce),
+				scopes = append(scopes, checkedScope{namespace, scope, p.Name, cmp.Or(p.Mode, ratify.ModeEnforce), p.LastKnownGood,
 					cmp.Or(p.Platforms, ratify.PlatformsIndex), p.Require.String(), p.Asks(), p.Rule})
 			}
 		}

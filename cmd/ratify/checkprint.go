@@ -53,11 +53,11 @@ func (r *checkResult) printParts(w io.Writer) {
 	}
 	verifiers.print(w)
 	policies := table{columns: []column{{"NAMESPACE", "-"}, {"SCOPE (most specific first)", ""}, {"POLICY", ""},
-		{"MODE", string(ratify.ModeEnforce)}, {"REQUIRE", ""}, {"VERIFIERS", ""}, {"PLATFORMS", string(ratify.PlatformsIndex)}}}
+		{"MODE", string(ratify.ModeEnforce)}, {"LAST KNOWN GOOD", "-"}, {"REQUIRE", ""}, {"VERIFIERS", ""}, {"PLATFORMS", string(ratify.PlatformsIndex)}}}
 	rules := table{columns: []column{{"POLICY", ""}, {"RULE", ""}}}
 	told := map[string]bool{}
 	for _, s := range r.Policies {
-		policies.add(s.Namespace, s.Scope, plain(s.Policy), string(s.Mode), s.Require, commas(s.Verifiers), string(s.Platforms))
+		policies.add(s.Namespace, s.Scope, plain(s.Policy), string(s.Mode), lasting(s.LastKnownGood), s.Require, commas(s.Verifiers), string(s.Platforms))
 		if s.Rule != "" && !told[s.Policy] {
 			told[s.Policy] = true
 			rules.add(plain(s.Policy), oneLine(s.Rule))
@@ -80,6 +80,14 @@ func (r *checkResult) printParts(w io.Writer) {
 	}
 	exemptions.print(w)
 	r.printTenants(w)
+}
+
+// lasting is a duration, or nothing for 0.
+func lasting(d ratify.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return time.Duration(d).String()
 }
 
 func (r *checkResult) printTenants(w io.Writer) {

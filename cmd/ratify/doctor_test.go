@@ -220,6 +220,33 @@ func TestConfigJudge(t *testing.T) {
 	}
 }
 
+// TestConfigJudgeOfWhatIsNotProven: what admits everything is a finding, what is for some images is not.
+func TestConfigJudgeOfWhatIsNotProven(t *testing.T) {
+	const path, keyFile = "/etc/ratify/config/config.yaml", "/etc/ratify/config/key.pub"
+	key := must(cosigntest.NewKey(cosigntest.P256)).PublicPEM()
+	for name, tc := range map[string]struct{ from, to, warning, note string }{
+		"nothing":                    {},
+		"audit on everything":        {"verifiers: [cosign]}", "verifiers: [cosign], mode: audit}", `policies[0] "default": mode: audit on the scope *`, ""},
+		"audit on some":              {`scopes: ["*"], verifiers: [cosign]}`, "scopes: [registry.example/a/*], verifiers: [cosign], mode: audit}", "", ""},
+		"everything is exempt":       {"gatekeeperCacheTTL", "exemptions: [{scopes: [\"*\"], reason: all, expires: 2999-01-01}]\ngatekeeperCacheTTL", "exemptions[0]: the scope *", ""},
+		"something is exempt":        {"gatekeeperCacheTTL", "exemptions: [{scopes: [a.example/*], reason: some, expires: 2999-01-01}]\ngatekeeperCacheTTL", "", ""},
+		"a verdict outlives its end": {"verifiers: [cosign]}", "verifiers: [cosign], lastKnownGood: 2h}", "", `policies[0] "default": lastKnownGood: 2h0m0s`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			judge := must(newConfigJudge())
+			defer judge.close()
+			text := strings.Replace(fmt.Sprintf(podConfig, keyFile), tc.from, tc.to, 1)
+			c := judge.check(path, map[string][]byte{path: []byte(text), keyFile: key})
+			told := func(list []string, want string) bool {
+				return len(list) == 0 && want == "" || len(list) == 1 && want != "" && strings.HasPrefix(list[0], want)
+			}
+			if !told(c.Warnings, tc.warning) || !told(c.Notes, tc.note) || len(c.Errors)+len(c.Unread) > 0 {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
+}
+
 func TestConfigJudgeLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	if _, _, code := runDoctor(t, lateProvider, "--file=-"); code != exitRefused {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ratify-provider/ratify"
 	"github.com/ratify-provider/ratify/config"
 	"github.com/ratify-provider/ratify/internal/doctor"
 	"github.com/ratify-provider/ratify/internal/files"
@@ -44,6 +45,7 @@ func (j *configJudge) check(path string, pod map[string][]byte) doctor.Configura
 	file, _ := config.Parse(data)
 	var judged doctor.Configuration
 	if file != nil {
+		judged.Notes = lastingVerdicts(file.Policies)
 		judged.Decoded, judged.GatekeeperCacheTTL, judged.Tenancy = true, time.Duration(file.GatekeeperCacheTTL), file.Tenancy.Enabled
 	}
 	if err := j.place(root, path, pod); err != nil {
@@ -69,6 +71,17 @@ func (j *configJudge) check(path string, pod map[string][]byte) doctor.Configura
 		j.registries, j.tenancy = append(j.registries, registriesOf(file)...), j.tenancy || file.Tenancy.Enabled
 	}
 	return judged
+}
+
+// lastingVerdicts says how much later a revocation takes effect.
+func lastingVerdicts(policies []ratify.Policy) (notes []string) {
+	for i, p := range policies {
+		if p.LastKnownGood > 0 {
+			notes = append(notes, fmt.Sprintf("%s: lastKnownGood: %s: while a registry or a revocation source is away, a revocation takes effect that much later",
+				placeOf("policies", i, config.Module{Name: p.Name}), time.Duration(p.LastKnownGood)))
+		}
+	}
+	return notes
 }
 
 // place writes the files of a pod, but for the configuration itself: where that is a Secret, it stays in memory.

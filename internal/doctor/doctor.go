@@ -94,6 +94,8 @@ type Settings struct {
 // A Configuration is what the program says of a configuration file.
 type Configuration struct {
 	Errors, Warnings []string
+	// Notes are what an operator should know and may well mean.
+	Notes []string
 	// Unread are errors about files that the pod has and that were not at hand.
 	Unread []string
 	// Decoded tells that the rest is what the file says.

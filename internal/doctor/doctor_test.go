@@ -178,6 +178,8 @@ func options(t *testing.T) Options {
 				c.Errors = []string{"policies: it is bad"}
 			case "lax":
 				c.Warnings = []string{"it is lax"}
+			case "lasting":
+				c.Notes = []string{"a verdict lasts 1h0m0s"}
 			case "tenants":
 				c.Tenancy = true
 			case "partly":
@@ -452,13 +454,14 @@ func TestNotes(t *testing.T) {
 	all := installation(t)
 	at(all["constraint"], "spec", "match")["excludedNamespaces"] = []any{"kube-system", DefaultNamespace, "legacy"}
 	excluding("old", "*")(all)
+	at(all["configmap"], "data")["config.yaml"] = "lasting"
 	all["ns:lab"] = o{"apiVersion": "v1", "kind": "Namespace", "metadata": o{"name": "lab", "labels": o{ignoreLabel: "yes"}}}
 	r := examined(t, all, options(t))
 	text := ""
 	for _, n := range r.Notes {
 		text += n.Message + "\n"
 	}
-	for _, want := range []string{"legacy", "old", "namespace lab"} {
+	for _, want := range []string{"legacy", "old", "namespace lab", "/etc/ratify/config/config.yaml: a verdict lasts 1h0m0s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the notes do not have %q: %s", want, text)
 		}

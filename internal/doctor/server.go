@@ -246,6 +246,9 @@ func configurationWarnings(x *examination) {
 			x.find(s.deployment.ref(), s.settings.Config+": "+line, "it is in force, and may not be what is meant, or not for long",
 				"change it, or leave the check out with --skip configuration-warnings")
 		}
+		for _, line := range c.Notes {
+			x.note(s.settings.Config + ": " + line)
+		}
 		if len(c.Errors) > 0 {
 			x.moot("the configuration is not good")
 		} else if len(c.Unread) > 0 {
