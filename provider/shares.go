@@ -42,6 +42,7 @@ type share struct {
 	waits          int           // turns that wait for a place
 	since          time.Duration // the sum of when its places were taken, since the shares began
 	mean           time.Duration // for which it has held a place lately; 0: none was given back
+	moved          time.Duration // when one was given back last, or somebody began to wait; since the shares began
 }
 
 // A place is one that somebody holds.
@@ -99,7 +100,11 @@ func (s *shares) wait(ctx context.Context, t *turn) (release func(), err error) 
 		return release, nil
 	}
 	e := s.waiting.PushBack(t)
-	s.of(t.who).waits++
+	ours := s.of(t.who)
+	if ours.waits == 0 {
+		ours.moved = time.Since(s.began)
+	}
+	ours.waits++
 	s.mu.Unlock()
 	select {
 	case <-t.taken:
@@ -209,10 +214,11 @@ func (s *shares) give(p place) {
 		s.reserved--
 		ours.reserved--
 	}
-	if held := time.Since(s.began) - p.at; ours.mean == 0 {
+	ours.moved = time.Since(s.began)
+	if held := ours.moved - p.at; ours.mean == 0 {
 		ours.mean = max(held, 1)
 	} else {
-		ours.mean += (held - ours.mean) / recentTimes
+		ours.mean += (min(held, recentTimes*ours.mean) - ours.mean) / recentTimes // one that hung says little
 	}
 	s.drop(p.who)
 }
@@ -227,7 +233,11 @@ func (s *shares) expect(who string) time.Duration {
 	if ours == nil || ours.waits == 0 || ours.held == 0 {
 		return 0
 	}
-	each := max(ours.mean, s.age(ours))
+	each := ours.mean
+	if still := time.Since(s.began) - ours.moved; still > each {
+		// One that hangs beside others that do not says nothing of these.
+		each = max(each, min(still, s.age(ours)))
+	}
 	return each + time.Duration(ours.waits+1)*each/time.Duration(ours.held)
 }
 
@@ -236,12 +246,12 @@ func (s *shares) age(ours *share) time.Duration {
 	return time.Since(s.began) - ours.since/time.Duration(ours.held)
 }
 
-// stuck tells whether a registry holds its places for longer than that, in the mean.
+// stuck tells whether somebody waits for a place of a registry, and none was given back for longer than that.
 func (s *shares) stuck(who string, than time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ours := s.by[who]
-	return ours != nil && ours.held > 0 && s.age(ours) > than
+	return ours != nil && ours.held > 0 && ours.waits > 0 && time.Since(s.began)-ours.moved > than
 }
 
 // shareOf tells whose share a subject's work counts against: the registry's domain.
