@@ -82,6 +82,7 @@ func installation(t *testing.T) map[string]o {
 	cert, _ := pemOf(t, issuer, "ratify", now.Add(10*year), serviceHost)
 	gatekeeperCA, _ := pemOf(t, nil, "gatekeeper-ca", now.Add(10*year))
 	all := map[string]o{
+		"ns:kube-system":       {"apiVersion": "v1", "kind": "Namespace", "metadata": o{"name": "kube-system", "labels": o{ignoreLabel: "yes"}}},
 		"ns:gatekeeper-system": objectOf("v1", "Namespace", "", "gatekeeper-system", o{}),
 		"secret:tls":           {"apiVersion": "v1", "kind": "Secret", "metadata": o{"name": "ratify-tls", "namespace": DefaultNamespace}, "stringData": o{"tls.crt": cert}},
 		"secret:gatekeeper":    {"apiVersion": "v1", "kind": "Secret", "metadata": o{"name": gatekeeperSecret, "namespace": DefaultNamespace}, "stringData": o{"ca.crt": gatekeeperCA}},
@@ -130,6 +131,7 @@ func addDeployments(all map[string]o) {
 	}
 	all["gatekeeper"] = objectOf("apps/v1", kindDeployment, DefaultNamespace, "gatekeeper-controller-manager",
 		pod("gatekeeper", "openpolicyagent/gatekeeper:v3.23.1", "--operation=webhook", "--external-data-provider-response-cache-ttl=30s", "--max-serving-threads=64"))
+	all["gatekeeper"]["status"] = o{"readyReplicas": 1}
 	all["ratify"] = objectOf("apps/v1", kindDeployment, DefaultNamespace, "ratify",
 		pod("ratify", "ghcr.io/ratify:1", "serve", "--config=/etc/ratify/config/config.yaml", "--cert-dir=/etc/ratify/tls", "--client-ca=/etc/ratify/gatekeeper/ca.crt"))
 	spec := all["ratify"]["spec"].(o)["template"].(o)["spec"].(o)
@@ -313,6 +315,12 @@ func gatekeeperGaps() []gap {
 		{"webhook too fast", "webhook-timeout", "has the timeout 4s", func(all map[string]o) { hook(all, "validating")["timeoutSeconds"] = 4 }},
 		{"mutating webhook too fast", "webhook-timeout", mutation, func(all map[string]o) { hook(all, "mutating")["timeoutSeconds"] = 1 }},
 		{"mutation Ignore", "mutation-failure-policy", "Ignore", func(all map[string]o) { hook(all, "mutating")["failurePolicy"] = "Ignore" }},
+		{"mutation Ignore, which needs no exemption", "mutation-failure-policy", "Ignore", func(all map[string]o) {
+			hook(all, "mutating")["failurePolicy"] = "Ignore"
+			hook(all, "mutating")["namespaceSelector"] = o{}
+		}},
+		{"Gatekeeper is scaled away", "gatekeeper-ready", "spec.replicas is 0", func(all map[string]o) { at(all["gatekeeper"], "spec")["replicas"] = 0 }},
+		{"Gatekeeper is not ready", "gatekeeper-ready", "0 of 2 pods are ready", func(all map[string]o) { all["gatekeeper"]["status"] = o{"replicas": 2} }},
 		{"mutation on every update", "mutation-coverage", "asked on UPDATE of pods", func(all map[string]o) {
 			at(all["mutating"], "webhooks", 0, "rules", 1)["resources"] = []any{"*", "pods/ephemeralcontainers"}
 		}},
@@ -358,11 +366,16 @@ func constraintGaps() []gap {
 			all["constraint"]["status"] = o{"byPod": []any{o{"id": "a", "enforced": false}}}
 		}},
 		{"itself not exempt", "exempt-namespaces", "Gatekeeper's own", func(all map[string]o) { at(all["validating"], "webhooks", 0)["namespaceSelector"] = o{} }},
-		{"kube-system not exempt", "exempt-namespaces", "Namespace/kube-system", func(all map[string]o) {
-			match(all)["excludedNamespaces"] = []any{"gatekeeper-*"}
-			for _, location := range locations() {
-				at(all["assign:"+location], "spec", "match")["excludedNamespaces"] = []any{"gatekeeper-system"}
-			}
+		{"kube-system exempt in the constraint alone", "exempt-namespaces", "about the pods of kube-system", func(all map[string]o) {
+			delete(at(all["ns:kube-system"], "metadata"), "labels")
+		}},
+		{"kube-system waits for the mutation", "exempt-namespaces", "webhook " + mutation, func(all map[string]o) {
+			at(all["mutating"], "webhooks", 0)["namespaceSelector"] = o{"matchExpressions": []any{o{"key": nameLabel, "operator": "NotIn", "values": []any{DefaultNamespace}}}}
+		}},
+		{"ratify not exempt", "exempt-namespaces", "Namespace/images: its pods are verified", func(all map[string]o) {
+			all[verifyProvider] = objectOf("externaldata.gatekeeper.sh/v1beta1", kindProvider, "", verifyProvider, o{"url": "https://ratify.images.svc:6001/verify", "timeout": 4})
+			delete(all, "ratify")
+			delete(all, "service")
 		}},
 		{"no mutation", "digests", "neither", func(all map[string]o) {
 			for _, location := range locations() {

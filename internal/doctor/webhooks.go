@@ -169,6 +169,7 @@ func (s *Snapshot) webhookService() (name, namespace string) {
 func gatekeeperChecks() []check {
 	return []check{
 		{"gatekeeper-version", "Gatekeeper's version is supported", LevelError, gatekeeperVersion},
+		{"gatekeeper-ready", "Gatekeeper is there to answer", LevelError, gatekeeperReady},
 		{"gatekeeper-external-data", "Gatekeeper asks providers of external data", LevelError, gatekeeperExternalData},
 		{"gatekeeper-cache", "Gatekeeper keeps answers no longer than the provider is told", LevelError, gatekeeperCache},
 		{"gatekeeper-threads", "Gatekeeper has threads for reviews that wait", LevelWarning, gatekeeperThreads},
@@ -208,6 +209,31 @@ func gatekeeperVersion(x *examination) {
 		if v.LessThan(semver.MustParse(oldestGatekeeper)) {
 			x.find(d.ref(), "Gatekeeper "+v.String()+" is older than "+oldestGatekeeper, "what its engine makes of the template and of answers is not tested; older ones lack what the template relies on",
 				"install Gatekeeper "+oldestGatekeeper+" or newer")
+		}
+	})
+}
+
+// gatekeeperReady asks for one pod alone: with it reviews are answered, and a rollout is no gap.
+func gatekeeperReady(x *examination) {
+	configurations, _ := decoded[webhookConfiguration](x.Snapshot, kindValidating)
+	w := findHook(configurations, kindValidating, validation)
+	why := "every pod, and whatever else the webhook is asked about, is denied"
+	if w != nil && w.FailurePolicy == policyIgnore {
+		why = "by failurePolicy Ignore every image is admitted"
+	}
+	x.gatekeepers(func(d *deployment, _ string, _ []string) {
+		message := ""
+		switch {
+		case d.replicas() == 0:
+			message = "spec.replicas is 0"
+		case d.Status == nil:
+			x.moot("what was given does not say how Gatekeeper's pods are")
+		case d.Status.ReadyReplicas == 0:
+			message = fmt.Sprintf("0 of %d pods are ready", d.replicas())
+		}
+		if message != "" {
+			x.find(d.ref(), "Gatekeeper is away: "+message, why,
+				fmt.Sprintf("kubectl -n %s scale deploy/%s --replicas=3, and see why its pods do not get ready: kubectl -n %[1]s describe pods", d.Metadata.Namespace, d.Metadata.Name))
 		}
 	})
 }
