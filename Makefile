@@ -47,7 +47,7 @@ hostile: ## hold it against a hostile world, print each promise with its figures
 soak: ## compare a million verdicts of random hostile worlds with the oracle (WORLDS=1000000)
 	@cd test && go run ./hostile -run '^random$$' -worlds $(WORLDS)
 
-mutants: ## put faults into the program, one at a time, and see that a test catches each: 20 minutes
+mutants: ## put faults into the program, one at a time, and see that a test catches each: ten minutes
 	@cd test && go run ./hostile/mutants $(MUTANTS)
 
 lint: ## check format, vet, lint and known vulnerabilities
