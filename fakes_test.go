@@ -297,6 +297,7 @@ func attached(lists map[digest.Digest][]ocispec.Descriptor) *fakeRepository {
 		referrers: func(_ context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 			return lists[subject.Digest], nil
 		},
+		fetch: func(context.Context, ocispec.Descriptor) ([]byte, error) { return nil, nil }, // the verifiers are fakes, too
 	}
 }
 

@@ -53,6 +53,12 @@ func (x *examination) prove(ctx context.Context, v boundVerifier, evidence ocisp
 	p := &proof{proven: err == nil, fresh: report.FreshUntil, reports: report.VerifierReports}
 	if err == nil {
 		p.end = time.Unix(report.NotAfter, 0)
+		// Its signers vouch for a digest. What else is said of it here is whose it is who lists it: a proven document, listed a
+		// second time with another size, must not refuse the image.
+		_, err = repo.Fetch(ctx, document)
+		p.proven = err == nil
+	}
+	if err == nil {
 		return p, nil
 	}
 	if p.why = AsError(err); !p.why.Code.Definitive() {

@@ -452,3 +452,26 @@ func TestRuleSeesWhatDecides(t *testing.T) {
 		t.Errorf("%s (%v), the rule saw %s", r.Code, err, seen)
 	}
 }
+
+// TestALieAboutAProvenDocument: who lists a document a second time, with another size, says nothing of it.
+func TestALieAboutAProvenDocument(t *testing.T) {
+	l := documented(1, 1)
+	lie := l[subjectDescriptor.Digest][0]
+	lie.Size++
+	l[subjectDescriptor.Digest] = append(l[subjectDescriptor.Digest], lie)
+	repo := attached(l)
+	repo.fetch = func(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
+		if desc.Size == lie.Size {
+			return nil, &ratify.Error{Code: ratify.EvidenceInvalid, Message: "a descriptor says otherwise"}
+		}
+		return nil, nil
+	}
+	reads := documents(func(ctx context.Context, _, evidence ocispec.Descriptor, repo ratify.Repository) (ratify.Result, error) {
+		_, err := repo.Fetch(ctx, evidence)
+		return pass, err
+	})
+	signer := &fakeVerifier{kind: "sig", verify: look(pass, nil)}
+	if r, err := ask(t, provenBy(t, repo, reads, signer), taggedKey); r.Code != ratify.Verified {
+		t.Errorf("%s: %s (%v)", r.Code, r.Message, err)
+	}
+}
