@@ -97,12 +97,16 @@ func (t *target) settle(ctx context.Context, since time.Time) (usage, error) {
 // recover waits until the process holds no more than it did, and ends it.
 func (t *target) recover(ctx context.Context, o *outcome) error {
 	ended := time.Now()
+	limit := ended.Add(workTime)
 	for time.Since(ended) < recovery {
 		u, err := t.look(ctx)
 		if err != nil {
 			return errors.Join(err, t.provider.Stop())
 		}
 		o.after = u
+		if u.working > 0 && time.Now().Before(limit) {
+			ended = time.Now()
+		}
 		if u.collected.After(ended) && u.within(o.before) {
 			o.recovered = time.Since(ended)
 			break
@@ -115,9 +119,9 @@ func (t *target) recover(ctx context.Context, o *outcome) error {
 	return t.provider.Stop()
 }
 
-// within tells whether there is no more than leftOver times what there was.
+// within tells whether there is no more than leftOver times what there was, beside what caches hold within their bounds.
 func (u usage) within(before usage) bool {
-	return float64(u.heap) <= leftOver*float64(before.heap) &&
+	return float64(u.heap-u.kept) <= leftOver*float64(before.heap-before.kept) &&
 		float64(u.goroutines) <= leftOver*float64(before.goroutines)+slack &&
 		float64(u.files) <= leftOver*float64(before.files)+slack
 }

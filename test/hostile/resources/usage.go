@@ -15,12 +15,20 @@ import (
 // usage is what a process holds.
 type usage struct {
 	rss, heap         int64 // bytes
+	kept              int64 // of the heap, what its caches say that they hold, each within its bound
+	working           int   // images that it still works on
 	goroutines, files int
 	collected         time.Time // when its garbage was, the last time
 }
 
 func (u usage) max(v usage) usage {
-	return usage{max(u.rss, v.rss), max(u.heap, v.heap), max(u.goroutines, v.goroutines), max(u.files, v.files), v.collected}
+	return usage{rss: max(u.rss, v.rss), heap: max(u.heap, v.heap), kept: v.kept, working: v.working,
+		goroutines: max(u.goroutines, v.goroutines), files: max(u.files, v.files), collected: v.collected}
+}
+
+// String is for people.
+func (u usage) String() string {
+	return fmt.Sprintf("%.1f MiB beside %.1f in caches, %d goroutines, %d descriptors", float64(u.heap-u.kept)/(1<<20), float64(u.kept)/(1<<20), u.goroutines, u.files)
 }
 
 // sampleEvery is often enough for heap and goroutines: peaks of RSS are kept by the system.
@@ -74,7 +82,7 @@ func (t *target) metrics(ctx context.Context, u *usage) error {
 	defer resp.Body.Close()
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		name, text, ok := strings.Cut(lines.Text(), " ")
-		if !ok || !strings.HasPrefix(name, "go_") {
+		if !ok {
 			continue
 		}
 		value, err := strconv.ParseFloat(text, 64)
@@ -86,6 +94,10 @@ func (t *target) metrics(ctx context.Context, u *usage) error {
 			u.collected = time.Unix(0, int64(value*1e9))
 		case name == "go_goroutines":
 			u.goroutines = int(value)
+		case name == "ratify_cache_bytes", name == `ratify_content_cache_bytes{level="memory"}`:
+			u.kept += int64(value)
+		case name == "ratify_work_in_progress":
+			u.working = int(value)
 		}
 	}
 	if u.heap == 0 || u.goroutines == 0 {
