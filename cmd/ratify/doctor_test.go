@@ -66,6 +66,9 @@ func TestDoctorText(t *testing.T) {
 	if !strings.Contains(stdout, "? not looked at: registries: files do not tell what the pods may read\n✗ 2 findings, 3 checks passed, ") {
 		t.Errorf("printed\n%s", stdout)
 	}
+	if !strings.HasSuffix(stdout, " of them are told with --verbose)\n") {
+		t.Errorf("what is counted and not listed is not told:\n%s", stdout)
+	}
 	if strings.Contains(stdout, "✓") {
 		t.Errorf("what is good is shown, unasked:\n%s", stdout)
 	}

@@ -30,12 +30,13 @@ func (a *app) printDoctor(r *doctor.Report, verbose bool) {
 	for _, n := range r.Notes {
 		fmt.Fprintf(a.out, "- %s: %s\n", n.Check, lines(n.Message))
 	}
-	a.printUnseen(r, verbose)
-	a.printCounts(r)
+	a.printCounts(r, a.printUnseen(r, verbose))
 }
 
-// printUnseen says what was not looked at: by its reason, for one is often that of many checks.
-func (a *app) printUnseen(r *doctor.Report, verbose bool) {
+// printUnseen says what was not looked at: by its reason, for one is often that of many checks. It returns the checks of which
+// only --verbose tells.
+func (a *app) printUnseen(r *doctor.Report, verbose bool) (hidden map[string]bool) {
+	hidden = map[string]bool{}
 	checks := map[string][]string{}
 	var order []doctor.Unseen
 	for _, u := range r.NotLookedAt {
@@ -47,6 +48,9 @@ func (a *app) printUnseen(r *doctor.Report, verbose bool) {
 	}
 	for _, u := range order {
 		if !u.Wanted && !verbose && len(r.Findings) > 0 && u.Check != registriesCheck {
+			for _, check := range checks[u.Reason+"\n"+u.Remedy] {
+				hidden[check] = true
+			}
 			continue // what is beside the findings may keep it from being looked at
 		}
 		fmt.Fprintf(a.out, "%s not looked at: %s: %s\n", a.ui.paint(yellow, "?"), strings.Join(checks[u.Reason+"\n"+u.Remedy], ", "), lines(u.Reason))
@@ -54,9 +58,10 @@ func (a *app) printUnseen(r *doctor.Report, verbose bool) {
 			fmt.Fprintf(a.out, "    hint: %s\n", lines(u.Remedy))
 		}
 	}
+	return hidden
 }
 
-func (a *app) printCounts(r *doctor.Report) {
+func (a *app) printCounts(r *doctor.Report, hidden map[string]bool) {
 	unseen := map[string]bool{}
 	for _, u := range r.NotLookedAt {
 		unseen[u.Check] = true
@@ -64,6 +69,9 @@ func (a *app) printCounts(r *doctor.Report) {
 	words := []string{plural(len(r.Findings), "finding"), plural(len(r.Passed), "check") + " passed"}
 	if len(unseen) > 0 {
 		words = append(words, fmt.Sprintf("%d not looked at", len(unseen)))
+	}
+	if len(hidden) > 0 {
+		words[len(words)-1] += fmt.Sprintf(" (%d of them are told with --verbose)", len(hidden))
 	}
 	if len(r.Skipped) > 0 {
 		words = append(words, "left out: "+strings.Join(r.Skipped, ", "))

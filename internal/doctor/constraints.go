@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -121,6 +122,36 @@ type match struct {
 	Namespaces, ExcludedNamespaces   []string
 	LabelSelector, NamespaceSelector *selector
 	Scope, Name, Source              string
+}
+
+// A constraintText is a constraint's fields as they are written: those that are unknown have no effect, whatever they are meant
+// for.
+type constraintText struct {
+	Metadata metadata
+	Spec     struct {
+		Match, Parameters map[string]json.RawMessage
+	}
+}
+
+// misspelt are the fields of a constraint's match and parameters that neither Gatekeeper nor the template knows.
+func (c *constraintText) misspelt() (list []string) {
+	collect := func(at string, given map[string]json.RawMessage, known ...string) {
+		for name := range given {
+			if !slices.Contains(known, name) {
+				list = append(list, "spec."+at+" has the field "+ratify.Quote(name)+", and knows "+commas(known))
+			}
+		}
+	}
+	collect("match", c.Spec.Match, "excludedNamespaces", "kinds", "labelSelector", "name", "namespaceSelector", "namespaces", "scope", "source")
+	collect("parameters", c.Spec.Parameters, "exemptUnchangedUpdates", "provider", "requireDigest")
+	return sorted(list)
+}
+
+// misspelt tells whether a constraint has fields that nobody knows: then what it does not say may well be meant. One check
+// speaks of it.
+func (x *examination) misspelt() bool {
+	texts, _ := decoded[constraintText](x.Snapshot, kindConstraint)
+	return slices.ContainsFunc(texts, func(c constraintText) bool { return len(c.misspelt()) > 0 })
 }
 
 func (c *constraint) ref() string { return ref(kindConstraint, "", c.Metadata.Name) }
@@ -360,6 +391,12 @@ func constraintEnforcement(x *examination) {
 func constraintCoverage(x *examination) {
 	if !x.configCoverage() {
 		return // beside it the constraints' own match says nothing
+	}
+	texts, _ := decoded[constraintText](x.Snapshot, kindConstraint)
+	for _, c := range texts {
+		for _, field := range c.misspelt() {
+			x.find(ref(kindConstraint, "", c.Metadata.Name), field, "it has no effect, so the constraint is not what it was meant to be", "correct its name, or take it away")
+		}
 	}
 	candidates := best(x.constraints(), (*constraint).denies)
 	for _, c := range candidates {

@@ -55,6 +55,10 @@ func digests(x *examination) {
 	if len(constraints) == 0 {
 		return
 	}
+	if x.misspelt() {
+		x.moot("a constraint has fields that nobody knows")
+		return
+	}
 	if slices.ContainsFunc(constraints, func(c constraint) bool { return c.denies() && c.wide() && c.requiresDigest() }) {
 		return
 	}

@@ -389,6 +389,16 @@ func constraintGaps() []gap {
 		{"mutation elsewhere", "digests", "excludes the namespace team", func(all map[string]o) {
 			at(all["assign:"+locations()[0]], "spec", "match")["excludedNamespaces"] = []any{"kube-system", DefaultNamespace, "team"}
 		}},
+		{"namespaces excluded by a field that nobody knows", "constraint-coverage", `"excludeNamespaces"`, func(all map[string]o) {
+			match(all)["excludeNamespaces"] = match(all)["excludedNamespaces"]
+			delete(match(all), "excludedNamespaces")
+		}},
+		{"digests required by a field that nobody knows", "constraint-coverage", `"requireDigests"`, func(all map[string]o) {
+			at(all["constraint"], "spec", "parameters")["requireDigests"] = true
+			for _, location := range locations() {
+				delete(all, "assign:"+location)
+			}
+		}},
 		{"a Config that switches everything off", "constraint-coverage", "every namespace (*) from webhook", excluding("*", "*")},
 		{"a Config that switches verification off", "constraint-coverage", "every namespace (**) from webhook", excluding("**", "audit", "webhook")},
 		{"a Config that switches mutation off", "digests", "namespace * from mutation-webhook", excluding("*", "mutation-webhook")},

@@ -91,6 +91,10 @@ func (x *examination) ownNamespace(labels map[string]string) {
 	if w == nil || len(constraints) == 0 {
 		return
 	}
+	if x.misspelt() {
+		x.moot("a constraint has fields that nobody knows")
+		return
+	}
 	inside := covers(x.excludedByConfig(processWebhook), x.namespace) || !slices.ContainsFunc(constraints, func(c constraint) bool {
 		return c.denies() && c.wide() && !covers(c.Spec.Match.ExcludedNamespaces, x.namespace)
 	})
