@@ -137,7 +137,7 @@ func TestExemptionWarning(t *testing.T) {
 		"at its end":       {0, []string{"exemptions[0]: it ended at 2026-01-10T12:00:00Z"}},
 	} {
 		setup := ratify.Setup{Now: func() time.Time { return now }, Exemptions: []ratify.Exemption{
-			{Scopes: []string{"*"}, Reason: "r", Expires: ratify.Instant{Time: now.Add(c.left)}}}}
+			{Scopes: []string{"registry.example/*"}, Reason: "r", Expires: ratify.Instant{Time: now.Add(c.left)}}}}
 		g := &generation{file: &config.File{Exemptions: setup.Exemptions}, setup: setup, engine: must(ratify.NewEngine(setup)), files: &files.Set{}}
 		r := newCheckResult("f", g, nil, now)
 		if want := append([]string{"policies: there is none, so every image is refused"}, c.want...); !slices.Equal(r.Warnings, want) {
