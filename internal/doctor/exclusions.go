@@ -54,7 +54,7 @@ func (x *examination) excludedByConfig(process string) (names []string) {
 // configCoverage judges the Config as a constraint's excludedNamespaces, and tells whether it leaves any namespace to the
 // constraints.
 func (x *examination) configCoverage() bool {
-	if unread := x.Snapshot.unread[kindConfig]; unread != nil && unread.Wanted {
+	if unread := x.unread[kindConfig]; unread != nil && unread.Wanted {
 		x.unseenFor(unread)
 	}
 	excluded := x.exclusions(processWebhook)
