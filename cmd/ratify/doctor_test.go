@@ -178,6 +178,27 @@ policies: [{name: default, scopes: ["*"], verifiers: [cosign]}]
 gatekeeperCacheTTL: 20s
 `
 
+func lacksNothing(string) bool { return false }
+
+// TestConfigJudgeOfAMissingFile: what is mounted and lacks a file that is named is an error; words of the system are not shown.
+func TestConfigJudgeOfAMissingFile(t *testing.T) {
+	const path = "/etc/ratify/config/config.yaml"
+	for _, file := range []string{"/etc/ratify/config/key.pub", "/etc/ratify/secret/key.pub"} {
+		for _, lacking := range []bool{true, false} {
+			judge := must(newConfigJudge())
+			c := judge.check(path, map[string][]byte{path: fmt.Appendf(nil, podConfig, file)}, func(at string) bool { return lacking && at == file })
+			judge.close()
+			told, other, words := c.Unread, c.Errors, "it was not at hand"
+			if lacking {
+				told, other, words = c.Errors, c.Unread, "what the pod mounts there does not have it"
+			}
+			if want := []string{`verifiers[0] "cosign": keys[0] "k": file: ` + file + ": " + words}; !slices.Equal(told, want) || len(other) > 0 {
+				t.Errorf("%+v, want %q", c, want)
+			}
+		}
+	}
+}
+
 func TestConfigJudge(t *testing.T) {
 	const path = "/etc/ratify/config/config.yaml"
 	here := filepath.Join(t.TempDir(), "key.pub")
@@ -207,7 +228,7 @@ func TestConfigJudge(t *testing.T) {
 			for name, content := range tc.pod {
 				pod[name] = content
 			}
-			c := judge.check(path, pod)
+			c := judge.check(path, pod, lacksNothing)
 			if len(c.Errors) != tc.errors || len(c.Unread) != tc.unread || !c.Decoded || c.GatekeeperCacheTTL != 20*time.Second {
 				t.Errorf("%+v", c)
 			}
@@ -239,7 +260,7 @@ func TestConfigJudgeOfWhatIsNotProven(t *testing.T) {
 			judge := must(newConfigJudge())
 			defer judge.close()
 			text := strings.Replace(fmt.Sprintf(podConfig, keyFile), tc.from, tc.to, 1)
-			c := judge.check(path, map[string][]byte{path: []byte(text), keyFile: key})
+			c := judge.check(path, map[string][]byte{path: []byte(text), keyFile: key}, lacksNothing)
 			told := func(list []string, want string) bool {
 				return len(list) == 0 && want == "" || len(list) == 1 && want != "" && strings.HasPrefix(list[0], want)
 			}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func newConfigJudge() (*configJudge, error) {
 func (j *configJudge) close() { _ = os.RemoveAll(j.root) }
 
 // check is doctor.Options.Check.
-func (j *configJudge) check(path string, pod map[string][]byte) doctor.Configuration {
+func (j *configJudge) check(path string, pod map[string][]byte, lacks func(path string) bool) doctor.Configuration {
 	j.n++
 	root := filepath.Join(j.root, fmt.Sprint(j.n))
 	data := pod[path]
@@ -58,10 +59,12 @@ func (j *configJudge) check(path string, pod map[string][]byte) doctor.Configura
 	g, err := (&process{}).buildFrom([]byte(moved.Replace(string(data))), set.Within(root))
 	result := newCheckResult(path, g, err, time.Now())
 	for _, line := range result.Errors {
-		if foreign(line) {
-			judged.Unread = append(judged.Unread, back.Replace(line))
+		line = back.Replace(line)
+		said, missing := absent(line, data, lacks)
+		if foreign(line) && !missing {
+			judged.Unread = append(judged.Unread, said)
 		} else {
-			judged.Errors = append(judged.Errors, back.Replace(line))
+			judged.Errors = append(judged.Errors, said)
 		}
 	}
 	for _, line := range result.Warnings {
@@ -117,6 +120,34 @@ func (j *configJudge) moves(root string, pod map[string][]byte) (moved, back *st
 		pairs = append(pairs, directory, filepath.Join(root, directory))
 	}
 	return strings.NewReplacer(pairs...), strings.NewReplacer(root, "")
+}
+
+// absent says of an error about a file that is not at hand which file that is, and whether the pod lacks it: the error itself may
+// name a directory on the way there alone.
+func absent(line string, config []byte, lacks func(path string) bool) (said string, missing bool) {
+	found := regexp.MustCompile(`(?:lstat|stat|open|read) (/\S*): (?:no such file or directory|it is not below.*)$`).FindStringSubmatchIndex(line)
+	if found == nil {
+		return line, false
+	}
+	at := line[found[2]:found[3]]
+	var named, lacking []string
+	// What a configuration calls a file is an absolute path in it.
+	for _, path := range append(regexp.MustCompile(`/[^\s"'\[\]{},]+`).FindAllString(string(config), -1), at) {
+		if path != at && !strings.HasPrefix(path, strings.TrimSuffix(at, "/")+"/") || slices.Contains(named, path) {
+			continue
+		}
+		named = append(named, path)
+		if lacks(path) {
+			lacking = append(lacking, path)
+		}
+	}
+	if len(lacking) > 0 {
+		return line[:found[0]] + commas(lacking) + ": what the pod mounts there does not have it", true
+	}
+	if len(named) > 1 {
+		named = named[:len(named)-1] // the directory on the way says less
+	}
+	return line[:found[0]] + commas(named) + ": it was not at hand", false
 }
 
 // foreign tells whether an error is about a file or a program that only the pod has.

@@ -77,8 +77,9 @@ type Options struct {
 	VerifyPath, MutatePath string
 	// Parse reads the arguments of the program's server.
 	Parse func(args []string) (Settings, error)
-	// Check judges the configuration that a server reads from a path, given the files of its pod by their paths.
-	Check func(path string, files map[string][]byte) Configuration
+	// Check judges the configuration that a server reads from a path, given the files of its pod by their paths; lacks tells of
+	// another path that the pod mounts something there that is known not to have it.
+	Check func(path string, files map[string][]byte, lacks func(path string) bool) Configuration
 	// Skip are checks that are not wanted.
 	Skip []string
 }

@@ -173,13 +173,19 @@ func options(t *testing.T) Options {
 			}
 			return s, nil
 		},
-		Check: func(path string, files map[string][]byte) Configuration {
+		Check: func(path string, files map[string][]byte, lacks func(string) bool) Configuration {
 			c := Configuration{Decoded: true, GatekeeperCacheTTL: 30 * time.Second}
 			switch string(files[path]) {
 			case "bad":
 				c.Errors = []string{"policies: it is bad"}
 			case "lax":
 				c.Warnings = []string{"it is lax"}
+			case "lacking":
+				for _, file := range []string{"/etc/ratify/config/key.pub", "/etc/ratify/tls/other/../key.pub", "/etc/ratify/tls/tls.crt", "/etc/ratify/tls", "/etc/elsewhere/key.pub", "/etc/ratify/gatekeeper/key.pub"} {
+					if lacks(file) {
+						c.Errors = append(c.Errors, file)
+					}
+				}
 			case "lasting":
 				c.Notes = []string{"a verdict lasts 1h0m0s"}
 			case "tenants":
@@ -637,5 +643,27 @@ func TestPartlyRead(t *testing.T) {
 	passed := slices.ContainsFunc(r.Passed, func(n Note) bool { return strings.HasPrefix(n.Check, "configuration") })
 	if !seen || passed || len(r.Findings) > 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestLacks: what is mounted and was wholly read is known not to have a file.
+func TestLacks(t *testing.T) {
+	all := installation(t)
+	at(all["configmap"], "data")["config.yaml"] = "lacking"
+	sources := at(all["ratify"], "spec", "template", "spec", "volumes", 2, "projected")
+	sources["sources"] = append(sources["sources"].([]any), o{"serviceAccountToken": o{"path": "token"}})
+	lacking := func(r *Report) (files []string) {
+		for _, f := range r.Findings {
+			_, file, _ := strings.Cut(f.Message, ": ")
+			files = append(files, f.Check+" "+file)
+		}
+		return files
+	}
+	config, tls := "configuration /etc/ratify/config/key.pub", "configuration /etc/ratify/tls/other/../key.pub"
+	if got, want := lacking(examined(t, all, options(t))), []string{config, tls}; !slices.Equal(got, want) {
+		t.Errorf("lacking %q, want %q", got, want)
+	}
+	if got, want := lacking(newFakeCluster(t, all).examine(t)), []string{config}; !slices.Equal(got, want) {
+		t.Errorf("of a cluster, of whose Secrets one key is read: lacking %q, want %q", got, want)
 	}
 }

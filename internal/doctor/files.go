@@ -92,7 +92,7 @@ func (s *Snapshot) take(data json.RawMessage, depth int) error {
 		given = ""
 	}
 	if ok && given == group {
-		s.objects = append(s.objects, object{h.Kind, h.Metadata.Namespace, h.Metadata.Name, data})
+		s.objects = append(s.objects, object{h.Kind, h.Metadata.Namespace, h.Metadata.Name, data, false})
 	}
 	return nil
 }

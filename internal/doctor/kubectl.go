@@ -202,7 +202,7 @@ func (s *Snapshot) keep(w wanted, answer []byte, failure error) error {
 	if err != nil {
 		return fmt.Errorf("keep %s: %w", ref(w.kind, w.namespace, w.name), err)
 	}
-	s.objects = append(s.objects, object{w.kind, w.namespace, w.name, data})
+	s.objects = append(s.objects, object{w.kind, w.namespace, w.name, data, true})
 	return nil
 }
 

@@ -102,26 +102,34 @@ func (s *volumeSource) key(file string) (string, bool) {
 	return "", false
 }
 
-// origins are what a file of a container may come from; a projected volume has several sources.
-func (p *podSpec) origins(c *container, file string) []origin {
-	best, below := "", ""
+// volumeOf is the volume that a file of a container is in, and its path below there; nil where there is none.
+func (p *podSpec) volumeOf(c *container, file string) (v *volume, below string) {
+	best := ""
 	for _, mount := range c.VolumeMounts {
 		rest, ok := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
 		if ok && mount.SubPath == "" && (best == "" || len(rest) < len(below)) {
 			best, below = mount.Name, rest
 		}
 	}
-	var found []origin
 	for i := range p.Volumes {
-		if best == "" || p.Volumes[i].Name != best {
-			continue
+		if best != "" && p.Volumes[i].Name == best {
+			return &p.Volumes[i], below
 		}
-		p.Volumes[i].sources(func(kind string, source *volumeSource) {
-			if key, ok := source.key(below); ok {
-				found = append(found, origin{kind, source.object(), key})
-			}
-		})
 	}
+	return nil, ""
+}
+
+// origins are what a file of a container may come from; a projected volume has several sources.
+func (p *podSpec) origins(c *container, file string) (found []origin) {
+	v, below := p.volumeOf(c, file)
+	if v == nil {
+		return nil
+	}
+	v.sources(func(kind string, source *volumeSource) {
+		if key, ok := source.key(below); ok {
+			found = append(found, origin{kind, source.object(), key})
+		}
+	})
 	return found
 }
 
@@ -139,6 +147,14 @@ func (p *podSpec) configMaps(c *container, each func(directory string, source *v
 			})
 		}
 	}
+}
+
+// opaque tells whether a volume holds something else than Secrets and ConfigMaps.
+func (v *volume) opaque() bool {
+	if v.Projected == nil {
+		return v.Secret == nil && v.ConfigMap == nil
+	}
+	return slices.ContainsFunc(v.Projected.Sources, func(s struct{ Secret, ConfigMap *volumeSource }) bool { return s.Secret == nil && s.ConfigMap == nil })
 }
 
 // place is where a key of a source is below the directory of its volume.

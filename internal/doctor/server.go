@@ -97,7 +97,7 @@ func (x *examination) parse(s *server) *server {
 		s.unread = unread
 		return s
 	}
-	judged := x.Check(s.settings.Config, files)
+	judged := x.Check(s.settings.Config, files, func(file string) bool { return x.lacks(s, file) })
 	s.config = &judged
 	return s
 }
@@ -123,6 +123,25 @@ func (x *examination) filesOf(s *server) (files map[string][]byte, unread *Unrea
 	}
 	files[s.settings.Config] = content
 	return files, nil
+}
+
+// lacks tells whether a file is meant to come from Secrets and ConfigMaps that were wholly read, and none of them has it.
+func (x *examination) lacks(s *server, file string) bool {
+	v, below := s.deployment.Spec.Template.Spec.volumeOf(s.container, path.Clean(file))
+	if v == nil || v.opaque() {
+		return false
+	}
+	lacking := true
+	v.sources(func(kind string, source *volumeSource) {
+		namespace, name := s.deployment.Metadata.Namespace, source.object()
+		data, _ := x.data(kind, namespace, name)
+		for key := range data {
+			placed, ok := source.place("", key)
+			lacking = lacking && !(ok && (placed == below || strings.HasPrefix(placed, below+"/")))
+		}
+		lacking = lacking && x.wholly(kind, namespace, name)
+	})
+	return lacking
 }
 
 // file is the content of a file of a server's pod.

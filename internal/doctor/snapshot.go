@@ -41,6 +41,8 @@ func groups() map[string]string {
 type object struct {
 	kind, namespace, name string
 	data                  json.RawMessage
+	// part tells of a Secret that it has more keys than were asked for.
+	part bool
 }
 
 // An Unread says why something was not read.
@@ -112,4 +114,11 @@ func (s *Snapshot) data(kind, namespace, name string) (map[string][]byte, *Unrea
 		content[key] = []byte(text)
 	}
 	return content, nil
+}
+
+// wholly tells whether a ConfigMap or Secret was read with all its keys.
+func (s *Snapshot) wholly(kind, namespace, name string) bool {
+	return slices.ContainsFunc(s.objects, func(o object) bool {
+		return o.kind == kind && o.namespace == namespace && o.name == name && !o.part
+	})
 }
