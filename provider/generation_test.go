@@ -89,7 +89,13 @@ func TestStuckRegistryLeavesRoom(t *testing.T) {
 		return ours != nil && ours.held >= shareFactor*g.slots.free && ours.waits > 0
 	})
 	for i := range 8 {
-		f.verify(fmt.Sprintf("reg.example/pass:%d", i))
+		key := fmt.Sprintf("reg.example/pass:%d", i)
+		// Where the machine is busy an asker may find himself without time, and asks again.
+		eventually(t, key+" is answered", func() bool {
+			_, response := f.post(VerifyPath, requestBody(key))
+			return response.Response.SystemError == ""
+		})
+		f.verify(key)
 	}
 }
 
