@@ -198,6 +198,7 @@ func parseServe(args []string) (settings doctor.Settings, err error) {
 	}
 	// The flags are there, and of these types: the line before has made them.
 	settings.Config, _ = flags.GetString("config")
+	settings.Address, _ = flags.GetString("address")
 	settings.CertDir, _ = flags.GetString("cert-dir")
 	settings.ClientCA, _ = flags.GetString("client-ca")
 	settings.ClientNames, _ = flags.GetStringSlice("client-name")

@@ -86,7 +86,9 @@ type Options struct {
 
 // Settings are what the arguments of a server say.
 type Settings struct {
-	Config, CertDir, ClientCA    string
+	Config, CertDir, ClientCA string
+	// Address is where it listens for Gatekeeper: host:port, or :port.
+	Address                      string
 	ClientNames                  []string
 	NoClientAuth                 bool
 	VerifyTimeout, MutateTimeout time.Duration

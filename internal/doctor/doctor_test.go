@@ -89,6 +89,11 @@ func installation(t *testing.T) map[string]o {
 		"configmap":            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": o{"name": "ratify-config", "namespace": DefaultNamespace}, "data": o{"config.yaml": "good"}},
 		"service":              objectOf("v1", "Service", DefaultNamespace, "ratify", o{"selector": o{"app": "ratify"}, "ports": []any{o{"port": 6001}}}),
 		"budget":               objectOf("policy/v1", "PodDisruptionBudget", DefaultNamespace, "ratify", o{"maxUnavailable": 1, "selector": o{"matchLabels": o{"app": "ratify"}}}),
+		"network": objectOf("networking.k8s.io/v1", kindNetwork, DefaultNamespace, "ratify", o{
+			"podSelector": o{"matchLabels": o{"app": "ratify"}}, "policyTypes": []any{"Ingress", "Egress"},
+			"ingress": []any{
+				o{"from": []any{o{"namespaceSelector": o{"matchLabels": o{nameLabel: DefaultNamespace}}, "podSelector": o{"matchLabels": o{"app": "gatekeeper"}}}}, "ports": []any{o{"protocol": "TCP", "port": 6001}}},
+				o{"ports": []any{o{"protocol": "TCP", "port": 9099}}}}}),
 		"template": objectOf("templates.gatekeeper.sh/v1", kindTemplate, "", "ratifyverification", o{
 			"crd":     o{"spec": o{"names": o{"kind": kindConstraint}}},
 			"targets": []any{o{"target": "admission.k8s.gatekeeper.sh", "rego": defaultRego}}}),
@@ -161,6 +166,7 @@ func options(t *testing.T) Options {
 		Templates: []Template{{"1.0.0", strings.TrimSpace(defaultRego), false}, {"1.0.0", strings.TrimSpace(tenantsRego), true}},
 		Parse: func(args []string) (Settings, error) {
 			s := Settings{ClientNames: []string{"gatekeeper-webhook-service.gatekeeper-system.svc"}, VerifyTimeout: 3800 * time.Millisecond, MutateTimeout: 3800 * time.Millisecond}
+			s.Address = ":6001"
 			s.Config, _ = flagOf(args, "config")
 			s.CertDir, _ = flagOf(args, "cert-dir")
 			s.ClientCA, _ = flagOf(args, "client-ca")
@@ -382,6 +388,7 @@ func constraintGaps() []gap {
 			all[verifyProvider] = objectOf("externaldata.gatekeeper.sh/v1beta1", kindProvider, "", verifyProvider, o{"url": "https://ratify.images.svc:6001/verify", "timeout": 4})
 			delete(all, "ratify")
 			delete(all, "service")
+			delete(all, "network")
 		}},
 		{"no mutation", "digests", "neither", func(all map[string]o) {
 			for _, location := range locations() {
@@ -467,6 +474,17 @@ func serverGaps(t *testing.T) []gap {
 			addArgs(all["ratify"], "--client-ca=/etc/ratify/config/ca.crt")
 		}},
 		{"another client name", "client-name", "other", func(all map[string]o) { addArgs(all["ratify"], "--client-name=other") }},
+		{"other labels than Gatekeeper's", "network-policy", "does not let the pods of Deployment/gatekeeper-controller-manager", func(all map[string]o) {
+			at(all["network"], "spec", "ingress", 0, "from", 0, "podSelector")["matchLabels"] = o{"app": "other"}
+		}},
+		{"another namespace than Gatekeeper's", "network-policy", "NetworkPolicy/ratify", func(all map[string]o) {
+			at(all["network"], "spec", "ingress", 0, "from", 0, "namespaceSelector")["matchLabels"] = o{nameLabel: "other"}
+		}},
+		{"another port", "network-policy", "in to :6001", func(all map[string]o) { at(all["network"], "spec", "ingress", 0, "ports", 0)["port"] = 6002 }},
+		{"audit is kept out", "network-policy", "gatekeeper-audit", func(all map[string]o) {
+			all["audit"] = objectOf("apps/v1", kindDeployment, DefaultNamespace, "gatekeeper-audit", o{"template": o{"metadata": o{"labels": o{"app": "audit"}},
+				"spec": o{"containers": []any{o{"args": []any{"--operation=audit"}}}}}})
+		}},
 		{"bad configuration", "configuration", "it is bad", config("bad")},
 		{"lax configuration", "configuration-warnings", "it is lax", config("lax")},
 		{"one pod", "replicas", "is 1", func(all map[string]o) { delete(at(all["ratify"], "spec"), "replicas") }},
@@ -534,6 +552,19 @@ func TestEnough(t *testing.T) {
 		"a Config of another name": func(all map[string]o) {
 			excluding("*", "*")(all)
 			at(all["config"], "metadata")["name"] = "other"
+		},
+		"no NetworkPolicy for the pods": func(all map[string]o) {
+			at(all["network"], "spec")["podSelector"] = o{"matchLabels": o{"app": "other"}}
+		},
+		"a NetworkPolicy of addresses": func(all map[string]o) {
+			at(all["network"], "spec", "ingress", 0)["from"] = []any{o{"ipBlock": o{"cidr": "10.0.0.0/8"}}}
+		},
+		"a NetworkPolicy of its own namespace, and a range": func(all map[string]o) {
+			at(all["network"], "spec", "ingress", 0)["from"] = []any{o{"podSelector": o{}}}
+			at(all["network"], "spec", "ingress", 0)["ports"] = []any{o{"port": "other"}, o{"port": 6000, "endPort": 6010}}
+		},
+		"a second NetworkPolicy that lets nobody in": func(all map[string]o) {
+			all["deny"] = objectOf("networking.k8s.io/v1", kindNetwork, DefaultNamespace, "deny", o{"podSelector": o{}})
 		},
 		"exempt by a label": func(all map[string]o) {
 			at(all["validating"], "webhooks", 0)["namespaceSelector"] = o{"matchExpressions": []any{o{"key": ignoreLabel, "operator": "DoesNotExist"}}}

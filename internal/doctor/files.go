@@ -100,7 +100,7 @@ func (s *Snapshot) take(data json.RawMessage, depth int) error {
 // namespaced tells which kinds are in a namespace.
 func namespaced(kind string) bool {
 	switch kind {
-	case kindConfig, kindDeployment, kindService, kindBudget, kindConfigMap, kindSecret:
+	case kindConfig, kindDeployment, kindService, kindBudget, kindNetwork, kindConfigMap, kindSecret:
 		return true
 	default:
 		return false

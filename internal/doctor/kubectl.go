@@ -125,7 +125,7 @@ func FromCluster(ctx context.Context, k Kubectl, namespace string) (*Snapshot, e
 	gatekeeper := s.gatekeeperNamespace()
 	inside := []wanted{
 		{kind: kindConfig, namespace: gatekeeper},
-		{kind: kindDeployment, namespace: s.namespace}, {kind: kindService, namespace: s.namespace}, {kind: kindBudget, namespace: s.namespace},
+		{kind: kindDeployment, namespace: s.namespace}, {kind: kindService, namespace: s.namespace}, {kind: kindBudget, namespace: s.namespace}, {kind: kindNetwork, namespace: s.namespace},
 		{kind: kindSecret, namespace: gatekeeper, name: gatekeeperSecret, key: "ca.crt"},
 	}
 	if gatekeeper != s.namespace {
@@ -211,6 +211,9 @@ func (w wanted) right() string {
 	verb, what, where := "list", strings.ToLower(w.kind)+"s", ""
 	if group := groups()[w.kind]; group != "" {
 		what += "." + group
+	}
+	if w.kind == kindNetwork {
+		what = "networkpolicies." + groups()[w.kind]
 	}
 	if w.kind == kindConstraint || w.kind == kindAssign {
 		what = strings.ToLower(w.kind) + "." + groups()[w.kind]

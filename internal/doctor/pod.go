@@ -43,6 +43,10 @@ type container struct {
 	Name, Image   string
 	Command, Args []string
 	VolumeMounts  []struct{ Name, MountPath, SubPath string }
+	Ports         []struct {
+		Name          string
+		ContainerPort int
+	}
 }
 
 type volume struct {

@@ -29,6 +29,7 @@ func serverChecks() []check {
 		{"client-authentication", "only who has a client certificate of Gatekeeper's gets an answer", LevelError, clientAuthentication},
 		{"client-ca", "Gatekeeper's client certificate is of the CA that is trusted", LevelError, clientCA},
 		{"client-name", "Gatekeeper's client certificate has a name that is let in", LevelError, clientName},
+		{"network-policy", "Gatekeeper's pods get through the NetworkPolicies", LevelError, networkPolicy},
 		{"configuration", "the configuration is good", LevelError, configurationErrors},
 		{"configuration-warnings", "nothing in the configuration ends soon or is lax", LevelWarning, configurationWarnings},
 		{"replicas", "there are two pods or more", LevelWarning, replicas},
@@ -137,7 +138,9 @@ func (x *examination) lacks(s *server, file string) bool {
 		data, _ := x.data(kind, namespace, name)
 		for key := range data {
 			placed, ok := source.place("", key)
-			lacking = lacking && !(ok && (placed == below || strings.HasPrefix(placed, below+"/")))
+			if ok && (placed == below || strings.HasPrefix(placed, below+"/")) {
+				lacking = false
+			}
 		}
 		lacking = lacking && x.wholly(kind, namespace, name)
 	})

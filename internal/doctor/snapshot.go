@@ -24,6 +24,7 @@ const (
 	kindBudget     = "PodDisruptionBudget"
 	kindConfigMap  = "ConfigMap"
 	kindSecret     = "Secret"
+	kindNetwork    = "NetworkPolicy"
 )
 
 // groups are the API groups of the kinds. A kind of another group has nothing to do with it, whatever its name.
@@ -33,7 +34,7 @@ func groups() map[string]string {
 		kindProvider: "externaldata.gatekeeper.sh", kindTemplate: "templates.gatekeeper.sh",
 		kindConstraint: "constraints.gatekeeper.sh", kindAssign: "mutations.gatekeeper.sh", kindConfig: "config.gatekeeper.sh",
 		kindNamespace: "", kindService: "", kindConfigMap: "", kindSecret: "",
-		kindDeployment: "apps", kindBudget: "policy",
+		kindDeployment: "apps", kindBudget: "policy", kindNetwork: "networking.k8s.io",
 	}
 }
 

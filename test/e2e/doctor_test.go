@@ -230,7 +230,9 @@ func gatekeeperGaps() []gap {
 			apply(t, c.Cluster, manifest(t, object{"apiVersion": "config.gatekeeper.sh/v1alpha1", "kind": "Config",
 				"metadata": object{"name": "config", "namespace": cluster.GatekeeperNamespace},
 				"spec":     object{"match": []object{{"excludedNamespaces": []string{"*"}, "processes": []string{"*"}}}}}))
-			return func() { kubectl(t, c.Cluster, "delete", inGatekeepers, "configs.config.gatekeeper.sh/config", "--wait=true") }
+			return func() {
+				kubectl(t, c.Cluster, "delete", inGatekeepers, "configs.config.gatekeeper.sh/config", "--wait=true")
+			}
 		}},
 		patched("the mutating webhook's failure policy is Ignore", "mutation-failure-policy", mutatingWebhook, "json",
 			`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`),
@@ -339,6 +341,8 @@ func serverGaps() []gap {
 			c.patch(t, "configmap/ratify-config", "merge", manifest(t, object{"data": object{"config.yaml": o.Data["config.yaml"] + "\npolicys: []\n"}}))
 			return mend
 		}},
+		patched("the NetworkPolicy is for other labels than Gatekeeper's", "network-policy", "networkpolicy/ratify", "json",
+			`[{"op":"replace","path":"/spec/ingress/0/from/0/podSelector","value":{"matchLabels":{"app":"other"}}}]`),
 		patched("there is one pod", "replicas", ratifyPods, "merge", `{"spec":{"replicas":1}}`),
 		deleted("a drain may end all pods", "disruption-budget", "poddisruptionbudget/ratify"),
 	}
