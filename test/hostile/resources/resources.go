@@ -120,7 +120,7 @@ func notes() []string {
 	return []string{
 		fmt.Sprintf("Each process is started with GOMEMLIMIT as the chart sets it (%d bytes, %d %% of its memory limit) and not in a control group of its own: socket buffers of the kernel are not in these figures.", memoryLimit, limitPercent),
 		"RSS is VmHWM of the attack alone, pages of the program's file included. Heap is what is allocated, garbage included; live heap is what a collection left.",
-		"The time until all is as before is from the end of the work that the attack had begun, which goes on for a minute at most; what the caches of verdicts and content say that they hold is taken off the heap.",
+		"The time until all is as before is from the end of the work that the attack had begun, which goes on for a minute at most; what the caches of verdicts and content have come to hold meanwhile is not counted.",
 		"Before an attack each process has filled its content cache, as one that has run for days has.",
 		"Healthy answers are of well signed images at another registry, each for the first time, asked about up to three times as a controller does; the time is that of all.",
 		"The hostile registry ends connections that were idle for 5 s.",
@@ -158,6 +158,6 @@ func (o outcome) results() []promise.Result {
 
 // quick are four attacks of different kinds, after which no work goes on for long.
 func quick(all []attack) []attack {
-	names := []string{"slow request bodies", "half handshakes", "a million descriptors", "endless registries"}
+	names := []string{"slow request bodies", "half handshakes", "token answers of 1 MiB", "error bodies of 1 MiB"}
 	return slices.DeleteFunc(all, func(a attack) bool { return !slices.Contains(names, a.name) })
 }

@@ -121,7 +121,7 @@ func (t *target) recover(ctx context.Context, o *outcome) error {
 
 // within tells whether there is no more than leftOver times what there was, beside what caches hold within their bounds.
 func (u usage) within(before usage) bool {
-	return float64(u.heap-u.kept) <= leftOver*float64(before.heap-before.kept) &&
+	return float64(u.heap) <= leftOver*float64(before.heap)+float64(max(0, u.kept-before.kept)) &&
 		float64(u.goroutines) <= leftOver*float64(before.goroutines)+slack &&
 		float64(u.files) <= leftOver*float64(before.files)+slack
 }
